@@ -1,0 +1,80 @@
+"""Sessions for any ASGI app: issued, verified, refreshed and revoked inside the app, with no service to run."""
+
+from .access import (
+    Guard,
+    require_any_role,
+    require_permission,
+    require_recent_auth,
+    require_role,
+    require_session,
+)
+from .credentials import Bearer, BodyField, Cookie, Header
+from .errors import (
+    AccessDenied,
+    ConfigurationError,
+    CsrfRejected,
+    DataTooLarge,
+    DuctapeError,
+    ExpiredToken,
+    InvalidData,
+    InvalidToken,
+    MissingToken,
+    PublishableKeyError,
+    RefreshReused,
+    RevokedSession,
+    SessionError,
+    SessionLimitReached,
+    StepUpRequired,
+    StoreUnavailable,
+)
+from .keys import Key, Keyring, new_access_key
+from .middleware import DuctapeMiddleware
+from .models import ClientInfo, IssuedSession, Realm, Session, SessionInfo, SessionPage, TokenClaims
+from .policy import CookiePolicy, TagPolicy
+from .sessions import Sessions
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AccessDenied",
+    "Bearer",
+    "BodyField",
+    "ClientInfo",
+    "ConfigurationError",
+    "Cookie",
+    "CookiePolicy",
+    "CsrfRejected",
+    "DataTooLarge",
+    "DuctapeError",
+    "DuctapeMiddleware",
+    "ExpiredToken",
+    "Guard",
+    "Header",
+    "InvalidData",
+    "InvalidToken",
+    "IssuedSession",
+    "Key",
+    "Keyring",
+    "MissingToken",
+    "PublishableKeyError",
+    "Realm",
+    "RefreshReused",
+    "RevokedSession",
+    "Session",
+    "SessionError",
+    "SessionInfo",
+    "SessionLimitReached",
+    "SessionPage",
+    "Sessions",
+    "StepUpRequired",
+    "StoreUnavailable",
+    "TagPolicy",
+    "TokenClaims",
+    "__version__",
+    "new_access_key",
+    "require_any_role",
+    "require_permission",
+    "require_recent_auth",
+    "require_role",
+    "require_session",
+]

@@ -1,0 +1,157 @@
+"""The guards: frozen values that look at a `Session` and let it pass or raise.  The same five in every front end."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from starlette.requests import HTTPConnection
+
+from .errors import AccessDenied, ConfigurationError, DuctapeError, MissingToken, StepUpRequired
+from .models import Session
+
+Scope = MutableMapping[str, Any]
+ASGIApp = Callable[[Scope, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]]
+
+#: Where the middleware lays its result on the ASGI scope.
+SESSION_KEY = "ductape.session"
+ERROR_KEY = "ductape.error"
+#: The options of the middleware that did; they have its `clock`.
+OPTIONS_KEY = "ductape.options"
+
+
+def session_on(scope: Scope) -> Session[Any] | None:
+    """The session of a request, or None for an anonymous one.
+
+    Raises:
+        ConfigurationError: no `DuctapeMiddleware` has seen this request.
+    """
+    try:
+        session: Session[Any] | None = scope[SESSION_KEY]
+    except KeyError:
+        raise ConfigurationError(
+            "no DuctapeMiddleware has seen this request: app.add_middleware(DuctapeMiddleware, sessions=sessions)"
+        ) from None
+    return session
+
+
+def demand_session(scope: Scope) -> Session[Any]:
+    """The session of a request.
+
+    Raises:
+        SessionError: there is none; why the credential was refused, if there was one.
+        ConfigurationError: no `DuctapeMiddleware` has seen this request.
+    """
+    session = session_on(scope)
+    if session is None:
+        raise _absence(scope)
+    return session
+
+
+def _absence(scope: Scope) -> DuctapeError:
+    error = scope.get(ERROR_KEY)
+    return error.with_traceback(None) if isinstance(error, DuctapeError) else MissingToken("this needs a session")
+
+
+class _CallSignature:
+    """What a framework that inspects a guard shall see: one connection.  (Litestar passes a second argument.)"""
+
+    _connection = inspect.Parameter("connection", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=HTTPConnection)
+
+    def __get__(self, guard: object, kind: type) -> inspect.Signature:
+        if guard is None:
+            raise AttributeError("__signature__")
+        return inspect.Signature([self._connection])
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """A demand on a session.  Equal demands are equal guards.
+
+    ``guard.check(session)`` raises or answers the session; ``guard.wrap(app)`` guards an ASGI app; as a FastAPI
+    dependency it answers the `Session`; as a Litestar guard it raises or does nothing.
+    """
+
+    kind: Literal["session", "any_role", "permissions", "recent_auth"]
+    names: tuple[str, ...] = ()
+    seconds: int = 0
+    __signature__ = _CallSignature()
+
+    def check(self, session: Session[Any] | None, *, now: float | None = None) -> Session[Any]:
+        """The session, if it meets the demand.
+
+        Raises:
+            MissingToken: there is no session.
+            AccessDenied: it lacks the role or permission.
+            StepUpRequired: its sign-in is too old.
+        """
+        if session is None:
+            raise MissingToken("this needs a session")
+        if self.kind == "any_role" and session.roles.isdisjoint(self.names):
+            raise AccessDenied(f"this needs the role {' or '.join(self.names)}", required=self._scopes())
+        if self.kind == "permissions" and not session.permissions.issuperset(self.names):
+            raise AccessDenied(f"this needs the permission {' and '.join(self.names)}", required=self._scopes())
+        if self.kind == "recent_auth":
+            age = (time.time() if now is None else now) - session.auth_time.timestamp()
+            if age > self.seconds:
+                raise StepUpRequired(self.seconds)
+        return session
+
+    def check_scope(self, scope: Scope) -> Session[Any]:
+        """`check` the session that the middleware laid on an ASGI scope."""
+        clock = getattr(scope.get(OPTIONS_KEY), "clock", time.time)
+        return self.check(demand_session(scope), now=clock())
+
+    async def __call__(self, connection: HTTPConnection, *_: Any) -> Session[Any]:
+        return self.check_scope(connection.scope)
+
+    def wrap(self, app: ASGIApp) -> ASGIApp:
+        """An ASGI app that lets only what passes reach `app`; `DuctapeMiddleware` around it answers the rest."""
+
+        async def guarded(
+            scope: Scope, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
+        ) -> None:
+            if scope["type"] in ("http", "websocket"):
+                self.check_scope(scope)
+            await app(scope, receive, send)
+
+        return guarded
+
+    def _scopes(self) -> tuple[str, ...]:
+        prefix = "role" if self.kind == "any_role" else "permission"
+        return tuple(f"{prefix}:{name}" for name in self.names)
+
+
+#: Any session at all.
+require_session = Guard("session")
+
+
+def require_role(role: str) -> Guard:
+    """Sessions with this role."""
+    return Guard("any_role", _names("require_role", (role,)))
+
+
+def require_any_role(*roles: str) -> Guard:
+    """Sessions with at least one of these roles."""
+    return Guard("any_role", tuple(sorted(set(_names("require_any_role", roles)))))
+
+
+def require_permission(*permissions: str) -> Guard:
+    """Sessions with all of these permissions."""
+    return Guard("permissions", tuple(sorted(set(_names("require_permission", permissions)))))
+
+
+def require_recent_auth(seconds: int) -> Guard:
+    """Sessions whose sign-in is at most so many seconds old; refreshing does not renew it."""
+    if type(seconds) is not int or seconds < 1:
+        raise ConfigurationError(f"require_recent_auth({seconds!r}): give whole seconds from 1")
+    return Guard("recent_auth", seconds=seconds)
+
+
+def _names(guard: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise ConfigurationError(f'{guard}{names!r}: give one or more names, e.g. {guard}("admin")')
+    return names

@@ -1,0 +1,235 @@
+"""The verified tokens of one worker: bounded, and evicted by session and by person the moment one ends.
+
+A ring with a reference bit (CLOCK): bounded strictly, one attribute store on a hit, and it hits as often as LRU.
+Entries are found by the last characters of the token (its signature) and then compared in full, since hashing the
+whole costs twice as much; nobody can make two tokens with one tail but by signing them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from .models import Session
+
+TAIL: Final = 22
+_ENTRY_OVERHEAD: Final = 1500
+_FOREVER: Final = float("inf")
+
+
+class Entry:
+    """One verified token.
+
+    Usable without a second look while ``usable_from <= now < check_at`` and the feed is fresh.  `check_at` is the
+    earliest of `ends_at` (of token or session), `idle_ends_at` and `touch_at` (the next note of use).
+    """
+
+    __slots__ = (
+        "bearer",
+        "check_at",
+        "cookie",
+        "ends_at",
+        "idle_ends_at",
+        "idle_ttl",
+        "person",
+        "session",
+        "size",
+        "slot",
+        "touch_at",
+        "usable_from",
+        "used",
+        "views",
+    )
+
+    def __init__(
+        self,
+        *,
+        bearer: bytes,
+        session: Session[Any],
+        person: str,
+        usable_from: float,
+        ends_at: float,
+        idle_ttl: float | None,
+        size: int,
+    ) -> None:
+        self.bearer = bearer
+        self.session = session
+        self.person = person
+        self.usable_from = usable_from
+        self.ends_at = ends_at
+        self.idle_ttl = idle_ttl
+        self.idle_ends_at = _FOREVER
+        self.touch_at = 0.0
+        self.check_at = 0.0
+        self.size = size + _ENTRY_OVERHEAD
+        self.cookie: bytes | None = None
+        self.views: dict[object, dict[str, Any]] = {}
+        self.used = False
+        self.slot = -1
+
+    def seen(self, at: float, every: float) -> None:
+        """Count the session as used at `at`; the next note of use is due `every` seconds later."""
+        self.touch_at = at + every
+        self.idle_ends_at = _FOREVER if self.idle_ttl is None else at + self.idle_ttl + every
+        self.check_at = min(self.ends_at, self.idle_ends_at, self.touch_at)
+
+
+class Reading:
+    """A verification under way.  `tainted` once what it may have read was revoked or changed meanwhile."""
+
+    __slots__ = ("person", "session_id", "tainted")
+
+    def __init__(self, session_id: str, person: str) -> None:
+        self.session_id = session_id
+        self.person = person
+        self.tainted = False
+
+
+def person_key(realm: str, tag: str, subject: str) -> str:
+    """One text for a person's sessions of a tag; none of the parts holds a blank."""
+    return f"{realm} {tag} {subject}"
+
+
+class VerifiedTokens:
+    """At most `size` entries and `max_bytes` bytes; one person holds at most a share of them."""
+
+    def __init__(self, size: int, max_bytes: int | None = None) -> None:
+        self.by_tail: dict[bytes, Entry] = {}
+        self.by_cookie: dict[bytes, Entry] = {}
+        self.bytes = 0
+        self._max_bytes = max_bytes if max_bytes is not None else size * 4096
+        self._share = max(8, size // 16)
+        self._ring: list[Entry | None] = [None] * size
+        self._free = list(range(size - 1, -1, -1))
+        self._hand = 0
+        self._groups: dict[str, set[Entry]] = {}
+        self._readings: dict[str, set[Reading]] = {}
+        self._lock = threading.RLock()
+
+    def __len__(self) -> int:
+        return len(self._ring) - len(self._free)
+
+    def find(self, bearer: bytes) -> Entry | None:
+        """The entry of exactly this ``b"Bearer <token>"``."""
+        entry = self.by_tail.get(bearer[-TAIL:])
+        if entry is None or entry.bearer != bearer:
+            return None
+        entry.used = True
+        return entry
+
+    @contextmanager
+    def reading(self, session_id: str, person: str) -> Iterator[Reading]:
+        """Watch a session while its verification reads the store; see `add`."""
+        reading = Reading(session_id, person)
+        with self._lock:
+            for name in (session_id, person):
+                self._readings.setdefault(name, set()).add(reading)
+        try:
+            yield reading
+        finally:
+            with self._lock:
+                for name in (session_id, person):
+                    _discard(self._readings, name, reading)
+
+    def add(self, entry: Entry, reading: Reading) -> None:
+        """Keep a verified token, unless its session was revoked or changed since `reading` began."""
+        with self._lock:
+            if reading.tainted or not self._ring or entry.size > self._max_bytes:
+                return
+            old = self.by_tail.get(entry.bearer[-TAIL:])
+            if old is not None:
+                self.remove(old)
+            self._make_room(entry)
+            entry.slot = self._free.pop()
+            self._ring[entry.slot] = entry
+            self.by_tail[entry.bearer[-TAIL:]] = entry
+            for name in (entry.session.session_id, entry.person):
+                self._groups.setdefault(name, set()).add(entry)
+            self.bytes += entry.size
+
+    def link_cookie(self, entry: Entry, header: bytes) -> None:
+        """Find `entry` by this exact ``Cookie`` header too; the newest header of an entry replaces the one before."""
+        with self._lock:
+            if entry.slot < 0:
+                return
+            self._unlink_cookie(entry)
+            other = self.by_cookie.get(header)
+            if other is not None:
+                self._unlink_cookie(other)
+            entry.cookie = header
+            entry.size += len(header)
+            self.bytes += len(header)
+            self.by_cookie[header] = entry
+            while self.bytes > self._max_bytes:
+                self._evict_one()
+
+    def forget_session(self, session_id: str) -> None:
+        self._forget(session_id, spared=None)
+
+    def forget_person(self, person: str, spared: str | None = None) -> None:
+        self._forget(person, spared)
+
+    def clear(self) -> None:
+        with self._lock:
+            for entry in list(self.by_tail.values()):
+                self.remove(entry)
+            for readings in self._readings.values():
+                for reading in readings:
+                    reading.tainted = True
+
+    def remove(self, entry: Entry) -> None:
+        with self._lock:
+            if entry.slot < 0:
+                return
+            self._unlink_cookie(entry)
+            self._ring[entry.slot] = None
+            self._free.append(entry.slot)
+            entry.slot = -1
+            del self.by_tail[entry.bearer[-TAIL:]]
+            for name in (entry.session.session_id, entry.person):
+                _discard(self._groups, name, entry)
+            self.bytes -= entry.size
+
+    def _forget(self, name: str, spared: str | None) -> None:
+        with self._lock:
+            for reading in self._readings.get(name, ()):
+                reading.tainted = reading.tainted or reading.session_id != spared
+            for entry in list(self._groups.get(name, ())):
+                if entry.session.session_id != spared:
+                    self.remove(entry)
+
+    def _make_room(self, entry: Entry) -> None:
+        # Who mints tokens without end pushes out their own entries, not everybody's.
+        own = self._groups.get(entry.person, ())
+        if len(own) >= self._share:
+            self.remove(next(iter(own)))
+        while not self._free or self.bytes + entry.size > self._max_bytes:
+            self._evict_one()
+
+    def _evict_one(self) -> None:
+        while True:
+            candidate = self._ring[self._hand]
+            self._hand = (self._hand + 1) % len(self._ring)
+            if candidate is None:
+                continue
+            if not candidate.used:
+                self.remove(candidate)
+                return
+            candidate.used = False
+
+    def _unlink_cookie(self, entry: Entry) -> None:
+        if entry.cookie is not None:
+            del self.by_cookie[entry.cookie]
+            self.bytes -= len(entry.cookie)
+            entry.size -= len(entry.cookie)
+            entry.cookie = None
+
+
+def _discard(groups: dict[str, set[Any]], name: str, item: object) -> None:
+    group = groups.get(name)
+    if group is not None:
+        group.discard(item)
+        if not group:
+            del groups[name]

@@ -1,0 +1,138 @@
+"""Where a request may carry its token: one small object for each place."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from .cookies import read_cookie
+from .errors import ConfigurationError, InvalidToken
+from .policy import CookiePolicy
+from .problems import Message, Receive, Scope
+
+_HEADER_NAME = re.compile(r"[a-z0-9-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Bearer:
+    """``Authorization: Bearer <token>``.  Other schemes are somebody else's and left alone."""
+
+    def token(self, scope: Scope) -> str | None:
+        value = _only(scope, b"authorization")
+        if value is None or value[:7].lower() not in (b"bearer ", b"bearer"):
+            return None
+        return _ascii(value[7:], "the Bearer credential")
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A header of one's own, e.g. ``Header("x-session")``, whose whole value is the token."""
+
+    name: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not _HEADER_NAME.fullmatch(self.name.lower()):
+            raise ConfigurationError(f'Header({self.name!r}): give a header name such as "x-session"')
+        if self.name.lower() in ("authorization", "cookie"):
+            raise ConfigurationError(f"Header({self.name!r}): use Bearer() or Cookie() for this header")
+        object.__setattr__(self, "name", self.name.lower())
+
+    def token(self, scope: Scope) -> str | None:
+        value = _only(scope, self.name.encode())
+        return None if value is None else _ascii(value, f"the header {self.name}")
+
+
+@dataclass(frozen=True, slots=True)
+class Cookie:
+    """The access cookie of `Sessions.cookies`.  Requests that it authenticates are under the CSRF rule."""
+
+    def token(self, scope: Scope, policy: CookiePolicy) -> str | None:
+        return read_cookie(scope["headers"], policy.access_name)
+
+
+@dataclass(frozen=True, slots=True)
+class BodyField:
+    """A property of a JSON body, e.g. ``BodyField("session")``.  The app receives the body untouched.
+
+    A body of more than `limit` bytes is not inspected and counts as no session.
+    """
+
+    name: str
+    limit: int = 65_536
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise ConfigurationError(f'BodyField({self.name!r}): give a property name such as "session"')
+        if type(self.limit) is not int or self.limit < 1:
+            raise ConfigurationError(f"BodyField limit={self.limit!r}: give a number of bytes from 1")
+
+    async def token(self, scope: Scope, receive: Receive) -> tuple[str | None, Receive]:
+        """The token, and a `receive` that plays back what was read."""
+        if not self._promising(scope):
+            return None, receive
+        messages, whole = await _read(receive, self.limit)
+        body = b"".join(message.get("body", b"") for message in messages)
+        return (self._find(body) if whole else None), _replay(messages, receive)
+
+    def _promising(self, scope: Scope) -> bool:
+        headers = dict(scope["headers"])
+        kind = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
+        length = headers.get(b"content-length", b"0")
+        json_kind = kind == b"application/json" or (kind.startswith(b"application/") and kind.endswith(b"+json"))
+        return scope["type"] == "http" and json_kind and length.isdigit() and int(length[:20]) <= self.limit
+
+    def _find(self, body: bytes) -> str | None:
+        def checked(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+            if sum(name == self.name for name, _ in pairs) > 1:
+                raise InvalidToken(f"the body names {self.name} twice")
+            return dict(pairs)
+
+        try:
+            document = json.loads(body, object_pairs_hook=checked)
+        except (ValueError, RecursionError):
+            return None  # The app will say what is wrong with its body.
+        value = document.get(self.name) if isinstance(document, dict) else None
+        if value is None or isinstance(value, str):
+            return value
+        raise InvalidToken(f"{self.name} in the body is not a string")
+
+
+Credential = Bearer | Cookie | Header | BodyField
+
+
+def _only(scope: Scope, name: bytes) -> bytes | None:
+    values: list[bytes] = [value for field, value in scope["headers"] if field == name]
+    if len(values) > 1:
+        raise InvalidToken(f"two {name.decode()} headers")
+    return values[0] if values else None
+
+
+def _ascii(value: bytes, what: str) -> str:
+    if not value.isascii():
+        raise InvalidToken(f"{what} is not ASCII")
+    return value.decode()
+
+
+async def _read(receive: Receive, limit: int) -> tuple[list[Message], bool]:
+    """Messages until the body ends, the client goes or `limit` is passed; and whether the body is whole."""
+    messages: list[Message] = []
+    size = 0
+    while True:
+        message = await receive()
+        messages.append(message)
+        size += len(message.get("body", b""))
+        if message["type"] != "http.request" or size > limit:
+            return messages, False
+        if not message.get("more_body", False):
+            return messages, True
+
+
+def _replay(messages: list[Message], receive: Receive) -> Receive:
+    waiting = messages[::-1]
+
+    async def replayed() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return replayed

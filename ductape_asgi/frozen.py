@@ -1,0 +1,105 @@
+"""JSON values that nobody can change: dicts and lists whose mutating methods raise."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn, SupportsIndex, cast
+
+from .errors import InvalidData
+
+#: Deeper data is refused at `start`, so that no reader can be made to recurse far.
+MAX_DEPTH = 64
+
+
+def _refuse(self: object, *args: object, **kwargs: object) -> NoReturn:
+    raise TypeError("session data cannot be changed; use sessions.update(...) or work on copy.deepcopy(data)")
+
+
+class FrozenDict(dict[str, Any]):
+    """A read-only dict.  `copy.deepcopy` and pickling answer a plain one."""
+
+    __slots__ = ()
+    __init__ = __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> dict[str, Any]:
+        return cast("dict[str, Any]", thaw(self))
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
+        return (_plain, (thaw(self),))
+
+
+class FrozenList(list[Any]):
+    """A read-only list.  `copy.deepcopy` and pickling answer a plain one."""
+
+    __slots__ = ()
+    __init__ = __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse
+    append = extend = insert = pop = remove = clear = sort = reverse = _refuse
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> list[Any]:
+        return cast("list[Any]", thaw(self))
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
+        return (_plain, (thaw(self),))
+
+
+def _plain(value: Any) -> Any:
+    return value
+
+
+def freeze(value: Any) -> Any:
+    """A frozen copy of a JSON value."""
+    if isinstance(value, dict):
+        frozen = FrozenDict.__new__(FrozenDict)
+        dict.update(frozen, {key: freeze(item) for key, item in value.items()})
+        return frozen
+    if isinstance(value, list):
+        items = FrozenList.__new__(FrozenList)
+        list.extend(items, map(freeze, value))
+        return items
+    return value
+
+
+def thaw(value: Any) -> Any:
+    """A plain, changeable copy of a JSON value."""
+    if isinstance(value, dict):
+        return {key: thaw(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [thaw(item) for item in value]
+    return value
+
+
+def load_frozen(document: bytes) -> Any:
+    """Parse JSON of our own making into frozen values; fresh at each call."""
+    return freeze(json.loads(document))
+
+
+def dump_json(data: object, *, what: str = "data") -> bytes:
+    """Write `data` as compact UTF-8 JSON, and refuse whatever would not come back as it went in.
+
+    Raises:
+        InvalidData: not an object, a key that is not a string, a value JSON has no
+            form for (NaN too), text that UTF-8 cannot hold, or nesting deeper than `MAX_DEPTH`.
+    """
+    if not isinstance(data, dict):
+        raise InvalidData(f"{what} must be a dict, not {type(data).__name__}")
+    _check(data, what, MAX_DEPTH)
+    try:
+        return json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    except (TypeError, ValueError, RecursionError) as error:  # ValueError includes UnicodeEncodeError
+        raise InvalidData(f"{what} cannot be written as JSON: {type(error).__name__}") from None
+
+
+def _check(value: object, path: str, depth: int) -> None:
+    if depth == 0:
+        raise InvalidData(f"session data is nested deeper than {MAX_DEPTH} levels")
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise InvalidData(f"{path} has a key of type {type(key).__name__}; JSON keys are strings")
+            _check(item, f"{path}.{key}", depth - 1)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _check(item, f"{path}[]", depth - 1)
+    elif value is not None and not isinstance(value, str | int | float):
+        raise InvalidData(f"{path} is a {type(value).__name__}, which JSON cannot hold; convert it first")

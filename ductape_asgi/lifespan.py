@@ -1,0 +1,49 @@
+"""Opening `Sessions` around an app's lifespan, whatever the app makes of the protocol."""
+
+from __future__ import annotations
+
+from .errors import DuctapeError
+from .problems import ASGIApp, Message, Receive, Scope, Send
+from .sessions import Sessions
+
+
+async def run_lifespan(app: ASGIApp, sessions: Sessions, scope: Scope, receive: Receive, send: Send) -> None:
+    """Open before the app's start-up, close after its shutdown.
+
+    A store that cannot be opened is a failed start-up, reported to the server.  An app without lifespan support
+    (it raises or returns before it asks for a message) gets a lifespan all the same: ours alone.
+    """
+    try:
+        await sessions.worker.lifetime.enter()
+    except DuctapeError as error:
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": f"ductape-asgi: {error}"})
+        return
+    try:
+        await _forward(app, scope, receive, send)
+    finally:
+        await sessions.worker.lifetime.leave()
+
+
+async def _forward(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    asked = False
+
+    async def watched() -> Message:
+        nonlocal asked
+        asked = True
+        return await receive()
+
+    try:
+        await app(scope, watched, send)
+    except Exception:
+        if asked:
+            raise
+    if not asked:
+        await _speak_for(receive, send)
+
+
+async def _speak_for(receive: Receive, send: Send) -> None:
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await send({"type": "lifespan.shutdown.complete"})

@@ -1,0 +1,134 @@
+"""Opening and closing, counted, in whichever event loop is running; and one background task.
+
+A `Sessions` outlives loops: test clients make one a request, scripts call `asyncio.run` twice, servers fork.
+What was opened in a loop that has gone, or in a parent process, is opened anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+
+import anyio
+import anyio.lowlevel
+
+from .audit import logger
+from .stores.base import SessionStore
+
+
+class _Opened:
+    """One opening: where it happened, how many share it, and its background task."""
+
+    def __init__(self, token: object) -> None:
+        self.token = token
+        self.pid = os.getpid()
+        self.users = 0
+        self.scope = anyio.CancelScope()
+        self.finished = anyio.Event()
+        self.due = anyio.Event()
+        self.task: object = None
+
+
+class Lifetime:
+    """Opens `store` and runs `housekeeping` every `interval` seconds, from the first use to the last leave."""
+
+    def __init__(self, store: SessionStore, housekeeping: Callable[[], Awaitable[None]], interval: float) -> None:
+        self._store = store
+        self._housekeeping = housekeeping
+        self._interval = interval
+        self._opened: _Opened | None = None
+        self._gate: tuple[object, anyio.Lock] | None = None
+
+    def is_open(self) -> bool:
+        """Whether it is open in the running loop of this process."""
+        opened = self._opened
+        return opened is not None and opened.pid == os.getpid() and opened.token == anyio.lowlevel.current_token()
+
+    async def ensure(self) -> None:
+        """Open here, unless it is open.
+
+        Raises:
+            ConfigurationError, StoreUnavailable: from the store's `open`.
+        """
+        if not self.is_open():
+            await self._opened_here()
+
+    async def enter(self) -> None:
+        """Open here, and stay open until as many have left as entered."""
+        (await self._opened_here()).users += 1
+
+    async def leave(self) -> None:
+        """The last one out closes."""
+        opened = self._opened
+        if opened is None or not self.is_open():
+            return
+        opened.users -= 1
+        if opened.users <= 0:
+            await self._close(opened)
+
+    def wake(self) -> None:
+        """Have the background task do its work soon."""
+        if self._opened is not None and self.is_open():
+            self._opened.due.set()
+
+    async def _opened_here(self) -> _Opened:
+        async with self._lock():
+            if self._opened is None or not self.is_open():
+                self._opened = await self._open()
+            return self._opened
+
+    async def _open(self) -> _Opened:
+        if self._opened is not None:
+            # Its loop is gone or it is a parent's: nothing there can be awaited; the store lets go of what it has.
+            self._opened = None
+            await self._store.close()
+        await self._store.open()
+        opened = _Opened(anyio.lowlevel.current_token())
+        opened.task = _spawn(lambda: self._keep_house(opened))
+        return opened
+
+    async def _close(self, opened: _Opened) -> None:
+        self._opened = None
+        with anyio.CancelScope(shield=True):
+            opened.scope.cancel()
+            await opened.finished.wait()
+            await self._work()
+            await self._store.close()
+
+    async def _keep_house(self, opened: _Opened) -> None:
+        try:
+            with opened.scope:
+                while True:
+                    with anyio.move_on_after(self._interval):
+                        await opened.due.wait()
+                    opened.due = anyio.Event()
+                    await self._work()
+        finally:
+            opened.finished.set()
+
+    async def _work(self) -> None:
+        try:
+            await self._housekeeping()
+        except Exception as error:  # A background task that dies would stop the writing of last uses for good.
+            logger.warning("housekeeping failed, and will be tried again: %s", type(error).__name__)
+
+    def _lock(self) -> anyio.Lock:
+        token = anyio.lowlevel.current_token()
+        if self._gate is None or self._gate[0] != token:
+            self._gate = (token, anyio.Lock())
+        return self._gate[1]
+
+
+def _spawn(work: Callable[[], Awaitable[None]]) -> object:
+    """Start a task that belongs to the loop itself and to none of its callers, so that any task may end it."""
+    loop = anyio.lowlevel.current_token().native_token
+    if isinstance(loop, asyncio.AbstractEventLoop):
+
+        async def run() -> None:
+            await work()
+
+        return loop.create_task(run())
+    import trio
+
+    return trio.lowlevel.spawn_system_task(work)

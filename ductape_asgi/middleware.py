@@ -1,0 +1,295 @@
+"""`DuctapeMiddleware`: one credential in, one `Session` on the scope, for any ASGI app."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from .access import ERROR_KEY, OPTIONS_KEY, SESSION_KEY
+from .audit import audit
+from .cache import TAIL, Entry
+from .clients import Network, proxy_networks
+from .credentials import Bearer, BodyField, Cookie, Credential, Header
+from .csrf import check_same_site, is_unsafe
+from .errors import ConfigurationError, CsrfRejected, DuctapeError, MissingToken, SessionError
+from .identity import ANONYMOUS, NO_CREDENTIALS, SessionCredentials, SessionUser
+from .lifespan import run_lifespan
+from .models import Session
+from .policy import TagPolicy
+from .problems import ASGIApp, Message, Receive, Scope, Send, answer, answer_failure, answering
+from .sessions import Sessions
+
+_ORIGIN = re.compile(r"https?://[a-z0-9.:\[\]-]+")
+_EXEMPT = re.compile(r"/[^*]*(/\*)?|/\*")
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What one installation was told.  Two with equal options are the same one, installed twice."""
+
+    sessions: Sessions
+    tags: tuple[str, ...]
+    required: bool
+    exempt: tuple[str, ...]
+    credentials: tuple[Credential, ...]
+    allowed_origins: frozenset[str]
+    trusted_proxies: tuple[Network, ...]
+    set_user: bool
+    state_key: str
+    policies: Mapping[str, TagPolicy] = field(compare=False, repr=False)
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        return self.sessions.worker.clock
+
+
+class DuctapeMiddleware:
+    """Verifies each request's credential and lays the session on the scope.
+
+    Args:
+        app: any ASGI app.
+        sessions: the `Sessions`; opened and closed with the app's lifespan.
+        tag: the session type to accept, or several; may be left out when `sessions` has exactly one.
+        required: refuse requests without a session.
+        exempt: paths where none is required: exact, or ``"/x/*"``.
+        credentials: where a token may stand; a cookie is looked at last.
+        allowed_origins: other origins whose pages may send cookie-authenticated requests.
+        trusted_proxies: addresses or networks whose ``X-Forwarded-For`` is believed.
+        set_user: also set ``scope["user"]`` and ``scope["auth"]``.
+        state_key: the name on ``request.state``.
+
+    Raises:
+        ConfigurationError: any of these is not usable.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        sessions: Sessions,
+        tag: str | Sequence[str] | None = None,
+        required: bool = False,
+        exempt: Sequence[str] = (),
+        credentials: Sequence[Credential] = (Bearer(), Cookie()),
+        allowed_origins: Sequence[str] = (),
+        trusted_proxies: Sequence[str] = (),
+        set_user: bool = True,
+        state_key: str = "session",
+    ) -> None:
+        if not isinstance(sessions, Sessions):
+            raise ConfigurationError(f"sessions= takes a Sessions object, not {type(sessions).__name__}")
+        tags = _tags(sessions, tag)
+        self.app = app
+        self.options = Options(
+            sessions=sessions,
+            tags=tags,
+            required=required,
+            exempt=_checked(exempt, _EXEMPT, "exempt", '"/health" or "/auth/*"'),
+            credentials=_credentials(credentials),
+            allowed_origins=frozenset(
+                _checked(allowed_origins, _ORIGIN, "allowed_origins", '"https://app.example.com"')
+            ),
+            trusted_proxies=proxy_networks(trusted_proxies),
+            set_user=set_user,
+            state_key=state_key,
+            policies={name: sessions.policy(name) for name in tags},
+        )
+        sessions.context()  # A publishable key cannot verify: better said now than at the first request.
+        worker = sessions.worker
+        self._state_key = state_key
+        self._clock, self._feed = worker.clock, worker.feed
+        self._by_tail, self._by_cookie = worker.cache.by_tail, worker.cache.by_cookie
+        # The quick way knows the two usual credentials, in their usual order.
+        self._quick_bearer = self.options.credentials[:1] == (Bearer(),)
+        self._quick_cookie = self.options.credentials == (Bearer(), Cookie()) and sessions.cookies is not None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or OPTIONS_KEY in scope:
+            await self._other(scope, receive, send)
+            return
+        entry = self._hit(scope) if self._quick_bearer else None
+        if entry is None:
+            await self._decide(scope, receive, send)
+            return
+        scope.update(entry.views[self])
+        state = scope.get("state")
+        if state is None:
+            state = scope["state"] = {}
+        state[self._state_key] = entry.session
+        # As `answering` does it, spelled out: another coroutine would cost as much as half of the rest.
+        started = False
+
+        def watched(message: Message) -> Awaitable[None]:
+            nonlocal started
+            started = True
+            return send(message)
+
+        try:
+            await self.app(scope, receive, watched)
+        except DuctapeError as error:
+            if started:
+                raise
+            await answer_failure(error, scope, receive, send)
+
+    def _hit(self, scope: Scope) -> Entry | None:  # noqa: C901  calls would cost more than they explain
+        """The cached entry of a request that needs no second look: one pass over the headers, one look-up."""
+        authorization = cookie = None
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                if authorization is not None:
+                    return None
+                authorization = value
+            elif name == b"cookie":
+                if cookie is not None:
+                    return None
+                cookie = value
+        entry = None
+        if authorization is not None:
+            entry = self._by_tail.get(authorization[-TAIL:])
+            if entry is not None and entry.bearer != authorization:
+                return None
+        elif cookie is not None and self._quick_cookie and scope["method"] in _SAFE:
+            entry = self._by_cookie.get(cookie)
+        if entry is None:
+            return None
+        feed, now = self._feed, self._clock()
+        if (
+            entry.usable_from <= now < entry.check_at
+            and feed.word[0] == feed.applied
+            and now < feed.trusted_until_wall
+            and feed.elapsed() < feed.trusted_until
+            and self in entry.views
+        ):
+            entry.used = True
+            return entry
+        return None
+
+    async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await run_lifespan(self.app, self.options.sessions, scope, receive, send)
+        elif scope["type"] not in ("http", "websocket") or scope.get(OPTIONS_KEY) == self.options:
+            await self.app(scope, receive, send)
+        else:
+            await self._decide(scope, receive, send)
+
+    async def _decide(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Everything that is not a plain hit: find the credential, verify it, refuse or hand on."""
+        session, error = None, None
+        try:
+            token, by_cookie, receive = await self._credential(scope, receive)
+            if token is not None:
+                session = await self._verified(scope, token, by_cookie)
+        except CsrfRejected as rejected:
+            context = self.options.sessions.context()
+            audit("csrf.rejected", context.log_key, context.audience, ",".join(self.options.tags), reason=str(rejected))
+            await answer(rejected, scope, receive, send)
+            return
+        except DuctapeError as refused:
+            error = refused
+        refusal = self._refusal(scope, session, error)
+        if refusal is not None:
+            await answer_failure(refusal, scope, receive, send)
+            return
+        self._lay(scope, session, error)
+        await answering(self.app, scope, receive, send)
+
+    def _refusal(self, scope: Scope, session: Session[Any] | None, error: DuctapeError | None) -> DuctapeError | None:
+        """Why the app must not run, if it must not."""
+        if session is not None or _exempted(scope, self.options.exempt):
+            return None
+        if error is not None and not isinstance(error, SessionError):
+            return error
+        if self.options.required:
+            return error or MissingToken("this needs a session")
+        return None
+
+    async def _credential(self, scope: Scope, receive: Receive) -> tuple[str | None, bool, Receive]:
+        """The first credential that is present, whether it was a cookie, and the `receive` to go on with."""
+        policy = self.options.sessions.cookies
+        for credential in self.options.credentials:
+            if isinstance(credential, BodyField):
+                token, receive = await credential.token(scope, receive)
+            elif isinstance(credential, Cookie):
+                token = credential.token(scope, policy) if policy is not None else None
+            else:
+                token = credential.token(scope)
+            if token is not None:
+                return token, isinstance(credential, Cookie), receive
+        return None, False, receive
+
+    async def _verified(self, scope: Scope, token: str, by_cookie: bool) -> Session[Any]:
+        options = self.options
+        verifier = options.sessions.verifier
+        session = await verifier.verify(options.sessions.context(), options.policies, token)
+        if by_cookie and is_unsafe(scope):
+            check_same_site(scope, options.allowed_origins)
+        entry = verifier.entry(token)
+        if entry is not None and entry.session is session:
+            self._prepare(scope, entry, by_cookie)
+        return session
+
+    def _prepare(self, scope: Scope, entry: Entry, by_cookie: bool) -> None:
+        """Make the next request with this credential a plain hit."""
+        entry.views[self] = self._view(entry.session)
+        cookies = [value for name, value in scope["headers"] if name == b"cookie"]
+        if by_cookie and len(cookies) == 1:
+            self.options.sessions.worker.cache.link_cookie(entry, cookies[0])
+
+    def _view(self, session: Session[Any] | None) -> dict[str, Any]:
+        view: dict[str, Any] = {OPTIONS_KEY: self.options, SESSION_KEY: session}
+        if self.options.set_user:
+            view["user"] = ANONYMOUS if session is None else SessionUser(session)
+            view["auth"] = NO_CREDENTIALS if session is None else SessionCredentials(session)
+        return view
+
+    def _lay(self, scope: Scope, session: Session[Any] | None, error: DuctapeError | None) -> None:
+        view = self._view(session)
+        if session is None and not isinstance(scope.get("user", ANONYMOUS), SessionUser):
+            # Another middleware knows who this is.
+            view.pop("user", None)
+            view.pop("auth", None)
+        # Written in place: with a copy, outer access logs would see neither our keys nor the route.
+        scope.update(view)
+        scope.pop(ERROR_KEY, None)
+        if error is not None:
+            scope[ERROR_KEY] = error
+        scope.setdefault("state", {})[self.options.state_key] = session
+
+
+def _tags(sessions: Sessions, tag: object) -> tuple[str, ...]:
+    if tag is None:
+        if len(sessions.tags) != 1:
+            raise ConfigurationError('name the session type: DuctapeMiddleware(..., tag="user-session")')
+        return sessions.tags
+    tags = (tag,) if isinstance(tag, str) else tuple(tag) if isinstance(tag, Sequence) else ()
+    if not tags:
+        raise ConfigurationError(f'tag={tag!r}: give a session type such as "user-session", or several')
+    return tuple(sessions.policy(name).tag for name in tags)
+
+
+def _credentials(given: Sequence[Credential]) -> tuple[Credential, ...]:
+    if not given or not all(isinstance(item, Bearer | Cookie | Header | BodyField) for item in given):
+        raise ConfigurationError("credentials= takes Bearer(), Cookie(), Header(name) and BodyField(name) objects")
+    # A browser sends cookies by itself; what somebody chose to send goes before.
+    return tuple(sorted(given, key=lambda item: isinstance(item, Cookie)))
+
+
+def _checked(given: Sequence[str], pattern: re.Pattern[str], name: str, example: str) -> tuple[str, ...]:
+    if isinstance(given, str) or not all(isinstance(item, str) and pattern.fullmatch(item) for item in given):
+        raise ConfigurationError(f"{name}={given!r}: give a list of entries such as {example}")
+    return tuple(given)
+
+
+def _exempted(scope: Scope, patterns: tuple[str, ...]) -> bool:
+    path, root = scope["path"], scope.get("root_path", "")
+    if root and (path == root or path.startswith(root.rstrip("/") + "/")):
+        path = path[len(root.rstrip("/")) :] or "/"
+    if not {".", ".."}.isdisjoint(path.split("/")):
+        return False
+    return any(
+        path == pattern or (pattern.endswith("/*") and (path == pattern[:-2] or path.startswith(pattern[:-1])))
+        for pattern in patterns
+    )

@@ -1,0 +1,138 @@
+"""Errors as HTTP answers: RFC 9457 problem documents with RFC 6750 challenges.
+
+To a client every refused token looks the same; the log knows more.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, MutableMapping
+from http import HTTPStatus
+from typing import Any
+
+from .audit import logger
+from .errors import (
+    AccessDenied,
+    DuctapeError,
+    MissingToken,
+    PublishableKeyError,
+    SessionError,
+    StepUpRequired,
+    StoreUnavailable,
+)
+
+#: What a client is told.  Nothing here depends on what was sent.
+_DETAILS = {
+    "missing_token": "Sign in to use this.",
+    "invalid_token": "The session is not valid. Sign in again.",
+    "step_up_required": "This needs a more recent sign-in.",
+    "access_denied": "The session does not allow this.",
+    "csrf_rejected": "The request did not come from this site.",
+    "session_limit_reached": "Too many sessions are open. End one of them first.",
+    "data_too_large": "The session data is too large.",
+    "invalid_data": "The request holds something that cannot be accepted.",
+    "store_unavailable": "Sessions cannot be checked right now. Try again in a moment.",
+}
+
+#: RFC 6455 leaves 4000-4999 to applications; 1013 is "try again later".
+_CLOSE_CODES = {401: 4401, 403: 4403, 503: 1013}
+
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+RawHeaders = list[tuple[bytes, bytes]]
+
+
+def problem_response(error: DuctapeError) -> tuple[int, RawHeaders, bytes]:
+    """Status, raw headers and JSON body that tell a client of `error`."""
+    code = public_code(error)
+    document = {
+        "type": "about:blank",
+        "title": HTTPStatus(error.status).phrase,
+        "status": error.status,
+        "detail": _DETAILS.get(code, "The server is not set up for this."),
+        "code": code,
+    }
+    body = json.dumps(document).encode()
+    headers = [
+        (b"content-type", b"application/problem+json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),
+        (b"vary", b"Authorization, Cookie"),
+    ]
+    challenge = _challenge(error)
+    if challenge:
+        headers.append((b"www-authenticate", challenge.encode()))
+    if isinstance(error, StoreUnavailable):
+        headers.append((b"retry-after", b"1"))
+    return error.status, headers, body
+
+
+def public_code(error: DuctapeError) -> str:
+    """The `code` that a client may see."""
+    if isinstance(error, SessionError) and not isinstance(error, MissingToken):
+        return "invalid_token"
+    return "configuration_error" if isinstance(error, PublishableKeyError) else error.code
+
+
+def _challenge(error: DuctapeError) -> str | None:
+    """The ``WWW-Authenticate`` header: RFC 6750 section 3, and RFC 9470 section 3 for step-up."""
+    if isinstance(error, MissingToken):
+        return 'Bearer realm="ductape"'
+    if isinstance(error, SessionError):
+        return 'Bearer realm="ductape", error="invalid_token"'
+    if isinstance(error, StepUpRequired):
+        return f'Bearer realm="ductape", error="insufficient_user_authentication", max_age="{error.max_age}"'
+    if isinstance(error, AccessDenied):
+        return 'Bearer realm="ductape", error="insufficient_scope"'
+    return None
+
+
+async def answer(error: DuctapeError, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer an HTTP request or a WebSocket handshake with a problem document."""
+    status, headers, body = problem_response(error)
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body if scope["method"] != "HEAD" else b""})
+        return
+    await receive()  # Servers take an answer once they have handed out websocket.connect.
+    if "websocket.http.response" in (scope.get("extensions") or {}):
+        await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
+        await send({"type": "websocket.http.response.body", "body": body})
+    else:
+        await send({"type": "websocket.close", "code": _CLOSE_CODES.get(status, 1011), "reason": public_code(error)})
+
+
+async def answering(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Run an app, and answer for it when a `DuctapeError` leaves it before its response has started."""
+    started = connected = False
+
+    def watched_send(message: Message) -> Awaitable[None]:
+        nonlocal started
+        started = True
+        return send(message)
+
+    async def watched_receive() -> Message:
+        nonlocal connected
+        connected = True
+        return await receive()
+
+    try:
+        await app(scope, receive if scope["type"] == "http" else watched_receive, watched_send)
+    except DuctapeError as error:
+        if started:
+            raise
+        await answer_failure(error, scope, _nothing if connected else receive, send)
+
+
+async def answer_failure(error: DuctapeError, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer for an app that failed with `error`, and tell the log where it is the server's fault."""
+    if error.status >= 500:
+        logger.error("%s: %s", error.code, error)
+    await answer(error, scope, receive, send)
+
+
+async def _nothing() -> Message:
+    return {"type": "websocket.connect"}

@@ -1,0 +1,131 @@
+"""What one realm needs at hand: its keyring, the readers and writers built on it, and its pseudonym key."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from cachetools import LRUCache
+
+from .errors import InvalidToken
+from .keys import AccessKey, Keyring
+from .models import ClientInfo, Realm, SessionRecord
+from .refresh_tokens import RefreshTokens
+from .sealing import Pseudonyms, RecordSealer, Unsealable
+from .stores.base import SessionStore
+from .tokens import AccessTokens
+
+#: Realms kept at hand; more are derived again when they are used.
+_AT_HAND = 256
+
+
+class RealmContext:
+    """The tools of one realm."""
+
+    def __init__(self, keyring: Keyring, random_bytes: Callable[[int], bytes]) -> None:
+        self.keyring = keyring
+        self.realm = keyring.realm
+        self.audience = keyring.realm.audience
+        self.active_key_id = keyring.members[0].key_id
+        self.log_key = keyring.members[0].log
+        self.access_tokens = AccessTokens(keyring, random_bytes)
+        self.refresh_tokens = RefreshTokens(keyring)
+        self._sealer = RecordSealer(keyring, random_bytes)
+        self._random_bytes = random_bytes
+        self._pseudonyms: Pseudonyms | None = None
+
+    async def pseudonyms(self, store: SessionStore) -> Pseudonyms:
+        """The realm's pseudonyms.  Their key is drawn once and kept in the store, sealed by every access key.
+
+        It is not derived, so that an access key can be replaced without any subject changing.
+        """
+        if self._pseudonyms is None:
+            self._pseudonyms = Pseudonyms(await self._claim(store))
+        return self._pseudonyms
+
+    async def _claim(self, store: SessionStore) -> bytes:
+        kept = await store.claim_secret(self.audience, self._offers(self._random_bytes(32)))
+        secret = next(self._opened(kept[member.key_id]) for member in self.keyring.members if member.key_id in kept)
+        for name, offer in self._offers(secret).items():
+            if name not in kept:
+                await store.claim_secret(self.audience, {name: offer})
+        return secret
+
+    def _offers(self, secret: bytes) -> dict[str, bytes]:
+        place = ("pseudonyms", (self.audience,))
+        return {member.key_id: self._sealer.seal_with(member, *place, secret) for member in self.keyring.members}
+
+    def _opened(self, sealed: bytes) -> bytes:
+        return self._unseal("pseudonyms", (self.audience,), sealed)
+
+    # What a record holds, sealed.  Identity and client are bound to the session; data to the person and tag, so
+    # that one update can give all their sessions the same bytes.
+
+    def seal_identity(self, tag: str, session_id: str, identifier: str | None) -> bytes:
+        document = json.dumps({"identifier": identifier}).encode()
+        return self._sealer.seal("identity", (self.audience, tag, session_id), document)
+
+    def seal_client(self, tag: str, session_id: str, client: ClientInfo) -> bytes:
+        document = json.dumps({"ip": client.ip, "user_agent": client.user_agent, "label": client.label}).encode()
+        return self._sealer.seal("client", (self.audience, tag, session_id), document)
+
+    def seal_data(self, tag: str, subject: str, document: bytes) -> bytes:
+        return self._sealer.seal("data", (self.audience, tag, subject), document)
+
+    def identifier_of(self, record: SessionRecord) -> str | None:
+        document = self._unseal("identity", (self.audience, record.tag, record.session_id), record.identity)
+        identifier: str | None = json.loads(document)["identifier"]
+        return identifier
+
+    def client_of(self, record: SessionRecord) -> ClientInfo:
+        """Where the session is used from; unknown where it was sealed by a key that is gone."""
+        try:
+            document = self._unseal("client", (self.audience, record.tag, record.session_id), record.client)
+        except InvalidToken:
+            return ClientInfo()
+        known: dict[str, Any] = json.loads(document)
+        return ClientInfo(**known)
+
+    def data_of(self, record: SessionRecord) -> bytes:
+        return self._unseal("data", (self.audience, record.tag, record.subject), record.data)
+
+    def needs_reseal(self, record: SessionRecord) -> bool:
+        sealed = (record.identity, record.client, record.data)
+        return not all(map(self._sealer.made_by_active, sealed))
+
+    def resealed(self, record: SessionRecord, identifier: str | None, document: bytes) -> SessionRecord:
+        """The record, sealed by the active key."""
+        return replace(
+            record,
+            identity=self.seal_identity(record.tag, record.session_id, identifier),
+            client=self.seal_client(record.tag, record.session_id, self.client_of(record)),
+            data=self.seal_data(record.tag, record.subject, document),
+        )
+
+    def _unseal(self, kind: str, place: tuple[str, ...], sealed: bytes) -> bytes:
+        try:
+            return self._sealer.unseal(kind, place, sealed)
+        except Unsealable as error:
+            raise InvalidToken(f"the stored {kind} of this session cannot be opened: {error}") from None
+
+
+class Realms:
+    """The realms of one set of access keys, each derived when it is first used."""
+
+    def __init__(
+        self, access_keys: Sequence[AccessKey], algorithm: str, random_bytes: Callable[[int], bytes] = os.urandom
+    ) -> None:
+        self._access_keys = access_keys
+        self._algorithm = algorithm
+        self._random_bytes = random_bytes
+        self._contexts: LRUCache[Realm, RealmContext] = LRUCache(maxsize=_AT_HAND)
+
+    def __getitem__(self, realm: Realm) -> RealmContext:
+        context = self._contexts.get(realm)
+        if context is None:
+            keyring = Keyring.derive(self._access_keys, realm, self._algorithm)
+            context = self._contexts[realm] = RealmContext(keyring, self._random_bytes)
+        return context

@@ -1,0 +1,110 @@
+"""Data schemas: from stored JSON to a pydantic model, msgspec struct, dataclass or TypedDict, and back.
+
+pydantic and msgspec are used when the schema needs them and never imported before.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any, TypeVar, is_typeddict
+
+from .errors import ConfigurationError, InvalidData
+from .frozen import dump_json, load_frozen
+
+T = TypeVar("T")
+
+
+class Schema:
+    """How the data of one tag is read and written.
+
+    `load` answers a fresh value for stored JSON and raises `InvalidData`, naming the field, where it does not fit.
+    """
+
+    def __init__(self, load: Callable[[bytes], Any], to_dict: Callable[[Any], Any]) -> None:
+        self.load = load
+        self._to_dict = to_dict
+
+    def dump(self, data: object) -> bytes:
+        """`data` (a dict or an instance of the schema) as JSON that `load` will accept.
+
+        Raises:
+            InvalidData: it does not fit the schema, or JSON cannot hold it.
+        """
+        document = dump_json(data if isinstance(data, dict) else self._to_dict(data))
+        self.load(document)
+        return document
+
+
+def schema_for(kind: object) -> Schema:
+    """The `Schema` for what a `TagPolicy` names.
+
+    Raises:
+        ConfigurationError: not a supported kind of type, or the library it needs is not installed.
+    """
+    if kind is None:
+        return Schema(load_frozen, lambda data: data)
+    if isinstance(kind, type) and hasattr(kind, "__struct_fields__"):
+        return _msgspec_schema(kind)
+    if isinstance(kind, type) and hasattr(kind, "__pydantic_validator__"):
+        return _pydantic_schema(kind)
+    if dataclasses.is_dataclass(kind) or is_typeddict(kind):
+        if find_spec("pydantic"):
+            return _pydantic_schema(kind)
+        if find_spec("msgspec"):
+            return _msgspec_schema(kind)
+        raise ConfigurationError("a dataclass or TypedDict schema needs pydantic or msgspec: pip install one of them")
+    raise ConfigurationError(
+        f"schema={kind!r} is none of: pydantic model, msgspec Struct, dataclass, TypedDict (give the class itself)"
+    )
+
+
+def _pydantic_schema(kind: Any) -> Schema:
+    pydantic = importlib.import_module("pydantic")
+    adapter = pydantic.TypeAdapter(kind)
+
+    def load(document: bytes) -> Any:
+        try:
+            return adapter.validate_json(document)
+        except pydantic.ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"]) or "data"
+            raise InvalidData(f"data does not fit {_name(kind)}: {where}: {first['type']}") from None
+
+    def to_dict(data: object) -> Any:
+        _check_kind(data, kind)
+        return adapter.dump_python(data, mode="json")
+
+    return Schema(load, to_dict)
+
+
+def _msgspec_schema(kind: Any) -> Schema:
+    msgspec = importlib.import_module("msgspec")
+    decoder = msgspec.json.Decoder(kind)
+
+    def load(document: bytes) -> Any:
+        try:
+            return decoder.decode(document)
+        except msgspec.ValidationError as error:
+            # msgspec names types and the path, e.g. "Expected `int`, got `str` - at `$.age`"; never the value,
+            # but for an enum or tag, so only the path is kept.
+            where = str(error).rpartition(" - at ")[2].strip("`") if " - at " in str(error) else "data"
+            raise InvalidData(f"data does not fit {_name(kind)}: {where}") from None
+
+    def to_dict(data: object) -> Any:
+        _check_kind(data, kind)
+        return json.loads(msgspec.json.encode(data))
+
+    return Schema(load, to_dict)
+
+
+def _check_kind(data: object, kind: Any) -> None:
+    if not isinstance(kind, type) or is_typeddict(kind) or not isinstance(data, kind):
+        raise InvalidData(f"data must be a dict or a {_name(kind)}, not {type(data).__name__}")
+
+
+def _name(kind: object) -> str:
+    return getattr(kind, "__name__", repr(kind))

@@ -1,0 +1,129 @@
+"""The protocol of a store, in exact prose.  `ductape_asgi.testing.StoreContract` holds every store to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from ..models import LogPage, Position, RecordPage, Rotation, SessionRecord
+
+
+class SessionStore(Protocol):
+    """Where session records live.
+
+    Absence is an answer, not an error: look-ups return ``None`` and revoking an unknown session does
+    nothing.  A store raises `StoreUnavailable`, and only when its backend failed, besides the errors named
+    below.  Every method may be called from many tasks at once, and each is one atomic step that either
+    happened or did not.  What a method changed is durable, and visible to every other worker, when it answers.
+
+    A session is *live* while ``record.live(now)`` holds; only live sessions are counted, listed or ended.
+    `now` is Unix seconds by the caller's clock.  The three sealed fields are opaque to the store.
+
+    Every step that ends sessions or changes their data appends to a log, in the same atomic step.  Its
+    sequence grows by one for each entry and has no gaps.
+    """
+
+    async def open(self) -> None:
+        """Get ready.  Called again after `close`, also in another event loop.
+
+        Raises:
+            ConfigurationError: the backend cannot be used at all; says what to do.
+        """
+
+    async def close(self) -> None:
+        """Let go of every file, thread and socket; what was acknowledged stays.  Closing twice does nothing."""
+
+    async def claim_secret(self, realm: str, offers: Mapping[str, bytes]) -> dict[str, bytes]:
+        """Keep `offers` (name -> sealed secret) unless something is kept under one of these names; then keep none.
+
+        Returns what is kept under these names afterwards.
+        """
+
+    async def create(
+        self, record: SessionRecord, *, limit: int | None, evict: bool, replaces: str | None, now: float
+    ) -> tuple[str, ...]:
+        """Add a new session, after ending `replaces` (any tag of the same realm) if it is given.
+
+        With a `limit`, the person (realm, tag, subject) has at most so many live sessions afterwards: the
+        earliest started are ended if `evict`, else nothing at all happens and `SessionLimitReached` is raised.
+        Returns the ids that were ended.  Never overwrites: a taken id is `StoreUnavailable`.
+        """
+
+    async def verify(self, session_id: str, *, generation: int) -> SessionRecord | None:
+        """Read a session, live or not, for an access token of `generation`.
+
+        The first time its newest generation is seen, if that is above 0, this is recorded before the answer:
+        the record answered then has ``seen_generation >= generation``.  Where it cannot be recorded,
+        the record is answered as it stands.
+        """
+
+    async def rotate(
+        self,
+        session_id: str,
+        *,
+        generation: int,
+        grace: int,
+        refresh_key: str,
+        client: bytes | None,
+        now: float,
+    ) -> Rotation:
+        """Decide what the refresh token of `generation` may have.
+
+        The newest generation, or one above it (the store lost writes): ``rotated``.  The record then has
+        ``generation + 1``, `refresh_key`, ``rotated_at = last_seen_at = now``, and `client` unless None.
+        The one before it: ``same``, nothing written, while ``now < rotated_at + grace`` or the newest
+        has shown no sign of life.  Any other: ``reused``, and the session is ended.
+        """
+
+    async def reseal(self, record: SessionRecord) -> None:
+        """Replace the three sealed fields by the record's, if the session is there and still at its `version`."""
+
+    async def revoke(self, realm: str, tag: str, session_id: str, *, now: float) -> bool:
+        """End one session of this realm and tag.  Returns whether it was live."""
+
+    async def revoke_all(self, realm: str, tag: str, subject: str, *, spare: str | None, now: float) -> int:
+        """End a person's sessions of one tag, but for `spare`.  Returns how many were live.
+
+        Raises:
+            InvalidData: `spare` is not a live session of this person and tag; nothing was ended.
+        """
+
+    async def update(
+        self, realm: str, tag: str, *, subject: str | None, session_id: str | None, data: bytes, now: float
+    ) -> int:
+        """Replace the sealed data of the live sessions of a subject, or of one session; their `version` grows by one.
+
+        Exactly one of `subject` and `session_id` is given.  Returns how many were changed.
+        """
+
+    async def list(
+        self, realm: str, tag: str, subject: str, *, limit: int, cursor: str | None, now: float
+    ) -> RecordPage:
+        """A page of a person's live sessions, newest first: those started one after another in that order.
+
+        `next_cursor` is None on the last page.
+
+        Raises:
+            InvalidData: the cursor is not one of ours.
+        """
+
+    async def touch(self, seen: Mapping[str, float]) -> None:
+        """Note last uses (session id -> Unix seconds).  Never moves one back; unknown ids do nothing."""
+
+    async def purge(self, *, before: float, limit: int) -> int:
+        """Remove up to `limit` sessions that were live at no time since `before`.  Returns how many."""
+
+    async def log_since(self, position: Position | None) -> LogPage:
+        """The log after `position`, oldest first, and where it stands now.
+
+        Without a position: no entries, complete.  Of another epoch, or from before what is still kept: not complete.
+        """
+
+    def announced(self) -> memoryview | None:
+        """One live ``"Q"`` word: the sequence of the newest entry that may have been committed.
+
+        Written under the store's write lock before the commit, so that who reads it after a step was
+        acknowledged sees that step or a later one.  It may run ahead of the log, never stay behind what was
+        acknowledged; ``None`` where there is no such thing and readers go by `log_since` alone.  Ask again
+        after each `log_since`: the word may have moved.
+        """

@@ -1,0 +1,224 @@
+"""Work handed from tasks of any event loop, asyncio's or trio's, to one thread, and its answers handed back.
+
+A thread hop for each answer would wake the loop once per job; here a batch wakes each loop once.  Every job
+is answered, even when its thread dies.  An answer whose task was cancelled, or whose loop has gone, falls to
+the floor and harms nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+from ..errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    import trio
+
+T = TypeVar("T")
+StepT = TypeVar("StepT")
+
+#: Jobs that may wait for one thread; more are turned away, so that a stalled disk cannot fill the memory.
+QUEUE_LIMIT = 10_000
+#: Jobs taken at once.  Bounds how long the first of them waits for the last.
+BATCH_LIMIT = 512
+
+
+class Job(Generic[StepT]):
+    """One step to be done by a thread.  Set `value` or `error`, then `answer` it; the task that waits goes on."""
+
+    __slots__ = ("bell", "error", "loop", "queued_at", "step", "value")
+    loop: asyncio.AbstractEventLoop | trio.lowlevel.TrioToken | None
+    bell: asyncio.Future[None] | trio.Event | None
+
+    def __init__(self, step: StepT, *, awaited: bool = True) -> None:
+        self.step = step
+        self.value: Any = None
+        self.error: BaseException | None = None
+        self.queued_at = time.monotonic()
+        self.loop, self.bell = _bell() if awaited else (None, None)
+
+    async def outcome(self) -> Any:
+        """Wait for the answer.  Cancelled while waiting, the step may happen or not."""
+        if isinstance(self.bell, asyncio.Future):
+            await self.bell
+        elif self.bell is not None:
+            await self.bell.wait()
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
+def _bell() -> tuple[Any, Any]:
+    # trio first: in its guest mode an asyncio loop runs in this thread as well.
+    trio = sys.modules.get("trio")
+    if trio is not None and trio.lowlevel.in_trio_run():
+        return trio.lowlevel.current_trio_token(), trio.Event()
+    loop = asyncio.get_running_loop()
+    return loop, loop.create_future()
+
+
+def answer(jobs: Iterable[Job[Any]]) -> None:
+    """Wake the tasks that wait for these jobs: each event loop once."""
+    loops: dict[Any, list[Any]] = {}
+    for job in jobs:
+        if job.loop is not None:
+            loops.setdefault(job.loop, []).append(job.bell)
+    for loop, bells in loops.items():
+        if isinstance(loop, asyncio.AbstractEventLoop):
+            _wake_asyncio(loop, bells)
+        else:
+            _wake_trio(loop, bells)
+
+
+def _wake_asyncio(loop: asyncio.AbstractEventLoop, bells: list[asyncio.Future[None]]) -> None:
+    def ring() -> None:
+        for bell in bells:
+            if not bell.done():
+                bell.set_result(None)
+
+    with suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits any more
+        loop.call_soon_threadsafe(ring)
+
+
+def _wake_trio(token: trio.lowlevel.TrioToken, bells: list[trio.Event]) -> None:
+    def ring() -> None:
+        for bell in bells:
+            bell.set()
+
+    with suppress(cast("Any", sys.modules["trio"]).RunFinishedError):  # likewise
+        token.run_sync_soon(ring)
+
+
+def fail(jobs: Iterable[Job[Any]], message: str, *, cause: BaseException | None = None) -> None:
+    """Refuse jobs.  Each gets an error of its own: a shared one would gather everybody's traceback."""
+    jobs = list(jobs)
+    for job in jobs:
+        job.value, job.error = None, StoreUnavailable(message)
+        job.error.__cause__ = cause
+    answer(jobs)
+
+
+class Worker(Generic[StepT]):
+    """One daemon thread and its queue.  `run` gets all jobs that wait, up to `BATCH_LIMIT`, and answers each.
+
+    `begin` runs first, in the thread; what it raises is raised by `start`.  `end` runs last.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        run: Callable[[Sequence[Job[StepT]]], None],
+        *,
+        begin: Callable[[], None] = lambda: None,
+        end: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._run = run
+        self._begin = begin
+        self._end = end
+        self._queue: SimpleQueue[Job[StepT] | None] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._over = False
+        self._starting = Job[None](None, awaited=False)
+        self._leaving: list[Job[None]] = []
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+
+    async def start(self) -> None:
+        self._starting = Job[None](None)
+        self._thread.start()
+        await self._starting.outcome()
+
+    def leave(self, *, awaited: bool = True) -> Job[None]:
+        """Tell the thread to finish what is queued and end.  The job is answered when it has."""
+        done = Job[None](None, awaited=awaited)
+        with self._lock:
+            if self._over:
+                answer([done])
+            else:
+                self._leaving.append(done)
+                self._queue.put(None)
+        return done
+
+    @property
+    def over(self) -> bool:
+        """Whether the thread has ended, so that nothing will be done any more."""
+        return self._over
+
+    async def do(self, step: StepT) -> Any:
+        """Have one step done, and wait for what it answers.
+
+        Raises:
+            StoreUnavailable: the thread is gone, or too many jobs wait for it.
+        """
+        job = Job(step)
+        self._put(job)
+        return await job.outcome()
+
+    def do_soon(self, step: StepT) -> None:
+        """Have one step done some time, or never."""
+        self._put(Job(step, awaited=False))
+
+    def _put(self, job: Job[StepT]) -> None:
+        with self._lock:  # or a job might be put after the last look, and wait for ever
+            if self._over:
+                fail([job], "the store is closed; open it first")
+            elif self._queue.qsize() >= QUEUE_LIMIT:
+                fail([job], f"{QUEUE_LIMIT} writes wait for the store already")
+            else:
+                self._queue.put(job)
+
+    def _work(self) -> None:
+        jobs: list[Job[StepT]] = []
+        try:
+            if self._begun():
+                while self._take(jobs):
+                    self._run(jobs)
+                    jobs.clear()
+        finally:
+            self._leave(jobs)
+
+    def _begun(self) -> bool:
+        try:
+            self._begin()
+        except Exception as error:
+            self._starting.error = error
+            return False
+        answer([self._starting])
+        return True
+
+    def _take(self, jobs: list[Job[StepT]]) -> bool:
+        """Wait for the next batch.  False when there will be none."""
+        job = self._queue.get()
+        while job is not None:
+            jobs.append(job)
+            if self._queue.empty() or len(jobs) == BATCH_LIMIT:
+                return True
+            job = self._queue.get()
+        self._queue.put(None)  # the sign to stop stays in the queue, behind what came meanwhile
+        return bool(jobs)
+
+    def _leave(self, unfinished: list[Job[StepT]]) -> None:
+        with self._lock:
+            self._over = True
+            left = [*unfinished, *self._drain()]
+        fail(left, "the store was closed, or its thread died, before this was done; try again")
+        try:
+            self._end()
+        finally:
+            answer([self._starting, *self._leaving])
+
+    def _drain(self) -> list[Job[StepT]]:
+        jobs: list[Job[StepT]] = []
+        while True:
+            try:
+                job = self._queue.get_nowait()
+            except Empty:
+                return jobs
+            if job is not None:
+                jobs.append(job)

@@ -1,0 +1,74 @@
+"""The tables of the SQLite store: numbered migrations, and how a row becomes a record."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from ...models import TOUCH_EVERY, SessionRecord
+
+#: Marks our files among all SQLite files: "duct".
+APPLICATION_ID = 0x64756374
+
+#: ``MIGRATIONS[n]`` leads from version n to n + 1.  A released one never changes.
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        # A person's sessions are listed, and evicted, by `number`: start order, also within one clock tick.
+        """CREATE TABLE sessions (
+            number INTEGER PRIMARY KEY,
+            session_id TEXT NOT NULL UNIQUE,
+            realm TEXT NOT NULL,
+            tag TEXT NOT NULL,
+            subject TEXT NOT NULL,
+            identity BLOB NOT NULL,
+            client BLOB NOT NULL,
+            data BLOB NOT NULL,
+            refresh_key TEXT NOT NULL,
+            created_at REAL NOT NULL,
+            last_seen_at REAL NOT NULL,
+            auth_time INTEGER NOT NULL,
+            ends_at INTEGER NOT NULL,
+            expires_in INTEGER NOT NULL,
+            idle_ttl INTEGER,
+            version INTEGER NOT NULL,
+            generation INTEGER NOT NULL,
+            seen_generation INTEGER NOT NULL,
+            rotated_at REAL NOT NULL
+        )""",
+        "CREATE INDEX sessions_of_a_person ON sessions (realm, tag, subject)",
+        "CREATE INDEX sessions_by_end ON sessions (ends_at)",
+        "CREATE INDEX sessions_by_idle_end ON sessions (last_seen_at + idle_ttl + 60) WHERE idle_ttl IS NOT NULL",
+        """CREATE TABLE revocations (
+            sequence INTEGER PRIMARY KEY,
+            realm TEXT NOT NULL,
+            tag TEXT NOT NULL,
+            session_id TEXT,
+            subject TEXT,
+            spared TEXT,
+            ended INTEGER NOT NULL
+        )""",
+        # One row: where the log stands.  Drawn by chance, so that another file is never taken for this one.
+        "CREATE TABLE log_head (epoch TEXT NOT NULL, sequence INTEGER NOT NULL)",
+        "INSERT INTO log_head VALUES (lower(hex(randomblob(12))), 1 + (random() & 0x7fffffffffff))",
+        """CREATE TABLE secrets (
+            realm TEXT NOT NULL,
+            name TEXT NOT NULL,
+            secret BLOB NOT NULL,
+            PRIMARY KEY (realm, name)
+        ) WITHOUT ROWID""",
+    ),
+)
+
+COLUMNS = ", ".join(field.name for field in fields(SessionRecord))
+#: When an unused session ends, letter by letter as in its index.
+IDLE_END = f"last_seen_at + idle_ttl + {TOUCH_EVERY}"
+#: Takes `now` twice.
+LIVE = f"ends_at > ? AND (idle_ttl IS NULL OR {IDLE_END} > ?)"
+
+
+def to_row(record: SessionRecord) -> tuple[Any, ...]:
+    return tuple(getattr(record, field.name) for field in fields(record))
+
+
+def to_record(row: tuple[Any, ...]) -> SessionRecord:
+    return SessionRecord(*row)

@@ -1,0 +1,40 @@
+"""The contract of a store as a test class.  Each file beside this one holds a store to some of the verbs."""
+
+from __future__ import annotations
+
+import pytest
+
+from .creating import CreatingContract
+from .ending import EndingContract
+from .listing import ListingContract
+from .log import LogContract
+from .racing import RacingContract
+from .refreshing import RefreshingContract
+
+
+class StoreContract(CreatingContract, RefreshingContract, EndingContract, ListingContract, LogContract, RacingContract):
+    """Holds a store to every promise of `ductape_asgi.stores.base.SessionStore`.
+
+    Subclass it in your tests, with a fixture ``store`` that yields an empty store, opened, and closes it
+    again.  The tests are coroutines and run under anyio's pytest plugin, on every backend that its
+    ``anyio_backend`` fixture names (asyncio and trio, unless you say otherwise)::
+
+        import pytest
+        from ductape_asgi.testing import StoreContract
+
+        class TestMyStore(StoreContract):
+            @pytest.fixture
+            async def store(self, tmp_path):
+                store = MyStore(tmp_path / "sessions")
+                await store.open()
+                yield store
+                await store.close()
+
+    For assertions with details, put ``pytest.register_assert_rewrite("ductape_asgi.testing")`` into your
+    ``conftest.py``, above the first import of this module.
+    """
+
+    pytestmark = pytest.mark.anyio
+
+
+__all__ = ["StoreContract"]

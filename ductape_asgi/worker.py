@@ -1,0 +1,69 @@
+"""The parts that one worker has once: store, cache, feed, clock, and the work that is done off the request path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .cache import VerifiedTokens
+from .errors import StoreUnavailable
+from .lifetime import Lifetime
+from .revocations import Feed
+from .stores.base import SessionStore
+
+#: How often last uses are written and ended sessions removed, in seconds.
+_HOUSEKEEPING = 15
+_PURGE_STEP = 500
+#: Ended sessions stay for a while, so that a late refresh is told that it is late.
+_PURGE_AFTER = 3600
+
+
+class Worker:
+    """One process's share of the work on a store."""
+
+    def __init__(
+        self, store: SessionStore, *, cache_size: int, max_staleness: int, leeway: int, clock: Callable[[], float]
+    ) -> None:
+        self.store = store
+        self.clock = clock
+        self.leeway = leeway
+        self.cache = VerifiedTokens(cache_size)
+        self.feed = Feed(store, self.cache, max_staleness=max_staleness, clock=clock)
+        self.lifetime = Lifetime(store, self._keep_house, _HOUSEKEEPING)
+        self._seen: dict[str, float] = {}
+
+    async def ready(self) -> None:
+        """Open, unless it is.
+
+        Raises:
+            ConfigurationError, StoreUnavailable: the store cannot be opened.
+        """
+        await self.lifetime.ensure()
+
+    def note_use(self, session_id: str, at: float) -> None:
+        """Have a last use written soon, off the request path."""
+        self._seen[session_id] = at
+        self.lifetime.wake()
+
+    async def purge(self, *, before: float) -> int:
+        """Remove sessions that ended before an instant, in small steps.  Returns how many."""
+        removed = 0
+        while step := await self.store.purge(before=before, limit=_PURGE_STEP):
+            removed += step
+            if step < _PURGE_STEP:
+                break
+        return removed
+
+    async def _keep_house(self) -> None:
+        await self._write_last_uses()
+        await self.purge(before=self.clock() - _PURGE_AFTER)
+
+    async def _write_last_uses(self) -> None:
+        seen, self._seen = self._seen, {}
+        if not seen:
+            return
+        try:
+            await self.store.touch(seen)
+        except StoreUnavailable:
+            # Kept for the next round; what was noted meanwhile is newer.
+            self._seen = {**seen, **self._seen}
+            raise

@@ -1,0 +1,264 @@
+"""The FastAPI adapter, through Starlette's test client and a real store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import pytest
+from fastapi import APIRouter, Depends, FastAPI, WebSocket
+from starlette.testclient import TestClient, WebSocketDenialResponse
+from starlette.websockets import WebSocketDisconnect
+
+import ductape_asgi
+from ductape_asgi import ConfigurationError, DuctapeMiddleware, Header, IssuedSession, Session, Sessions, TagPolicy
+from ductape_fastapi import (
+    CurrentSession,
+    OptionalSession,
+    current_session,
+    install,
+    require_any_role,
+    require_permission,
+    require_recent_auth,
+    require_role,
+    require_session,
+)
+
+
+def add_routes(app: FastAPI) -> None:
+    @app.get("/me")
+    async def me(session: CurrentSession) -> dict[str, Any]:
+        return session.data
+
+    @app.get("/maybe")
+    async def maybe(session: OptionalSession) -> dict[str, Any]:
+        return {"identifier": session.identifier if session else None}
+
+    @app.get("/sync")
+    def sync(session: CurrentSession) -> str:
+        return str(session.identifier)
+
+    @app.get("/admin")
+    async def admin(session: Annotated[Session[Any], Depends(require_role("admin"))]) -> str:
+        return session.session_id
+
+    @app.get("/staff", dependencies=[Depends(require_any_role("admin", "clerk"))])
+    async def staff() -> str:
+        return "staff"
+
+    @app.get("/writers", dependencies=[Depends(require_permission("write"))])
+    async def writers() -> str:
+        return "writers"
+
+    @app.get("/recent", dependencies=[Depends(require_recent_auth(300))])
+    async def recent() -> str:
+        return "recent"
+
+    router = APIRouter(prefix="/router", dependencies=[Depends(require_session)])
+
+    @router.get("/me")
+    async def router_me(session: CurrentSession) -> str:
+        return str(session.identifier)
+
+    app.include_router(router)
+
+    @app.websocket("/ws")
+    async def ws(socket: WebSocket, session: CurrentSession) -> None:
+        await socket.accept()
+        await socket.send_text(str(session.identifier))
+        await socket.close()
+
+    @app.websocket("/ws/admin")
+    async def ws_admin(socket: WebSocket, session: Annotated[Session[Any], Depends(require_role("admin"))]) -> None:
+        await socket.accept()
+        await socket.send_text(str(session.identifier))
+        await socket.close()
+
+
+@pytest.fixture
+def app(sessions: Sessions) -> FastAPI:
+    app = FastAPI()
+    install(app, sessions=sessions, tag="user-session")
+    add_routes(app)
+    return app
+
+
+@pytest.fixture
+def client(app: FastAPI) -> Iterator[TestClient]:
+    with TestClient(app, base_url="https://testserver") as client:
+        yield client
+
+
+def start(client: TestClient, sessions: Sessions, **data: Any) -> IssuedSession:
+    """Sign ann in, in the loop of the client."""
+    assert client.portal is not None
+    return client.portal.call(lambda: sessions.start(tag="user-session", data={"userId": "ann"} | data))
+
+
+def bearer(issued: IssuedSession) -> dict[str, str]:
+    return {"Authorization": f"Bearer {issued.token}"}
+
+
+def test_a_handler_receives_the_session(client: TestClient, sessions: Sessions) -> None:
+    answer = client.get("/me", headers=bearer(start(client, sessions, role="user")))
+    assert (answer.status_code, answer.json()) == (200, {"userId": "ann", "role": "user"})
+
+
+@pytest.mark.parametrize("path", ["/me", "/sync", "/admin", "/staff", "/writers", "/recent", "/router/me"])
+def test_without_a_session_the_answer_is_a_401_problem(client: TestClient, path: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 401
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["www-authenticate"].startswith("Bearer")
+    assert answer.json()["code"] == "missing_token"
+
+
+def test_a_refused_token_is_a_401_that_says_no_more(client: TestClient) -> None:
+    answer = client.get("/me", headers={"Authorization": "Bearer junk"})
+    assert (answer.status_code, answer.json()["code"]) == (401, "invalid_token")
+
+
+@pytest.mark.parametrize("path", ["/admin", "/staff", "/writers"])
+def test_a_session_without_the_right_is_403(client: TestClient, sessions: Sessions, path: str) -> None:
+    answer = client.get(path, headers=bearer(start(client, sessions, role="user")))
+    assert (answer.status_code, answer.json()["code"]) == (403, "access_denied")
+
+
+@pytest.mark.parametrize("path", ["/admin", "/staff", "/writers", "/recent", "/router/me", "/sync"])
+def test_a_session_with_the_right_passes(client: TestClient, sessions: Sessions, path: str) -> None:
+    issued = start(client, sessions, role="admin", permissions=["write"])
+    assert client.get(path, headers=bearer(issued)).status_code == 200
+
+
+def test_a_guard_as_a_dependency_answers_the_session(client: TestClient, sessions: Sessions) -> None:
+    issued = start(client, sessions, role="admin")
+    assert client.get("/admin", headers=bearer(issued)).json() == issued.session_id
+
+
+def test_an_optional_session_is_none_for_anonymous_requests(client: TestClient, sessions: Sessions) -> None:
+    issued = start(client, sessions)
+    assert client.get("/maybe").json() == {"identifier": None}
+    assert client.get("/maybe", headers=bearer(issued)).json() == {"identifier": "ann"}
+
+
+def test_a_websocket_receives_the_session(client: TestClient, sessions: Sessions) -> None:
+    with client.websocket_connect("/ws", headers=bearer(start(client, sessions))) as socket:
+        assert socket.receive_text() == "ann"
+
+
+@pytest.mark.parametrize("path", ["/ws", "/ws/admin"])
+def test_a_websocket_without_a_session_is_denied_with_401(client: TestClient, path: str) -> None:
+    with pytest.raises(WebSocketDenialResponse) as denied, client.websocket_connect(path):
+        pass
+    assert denied.value.status_code == 401
+
+
+def test_a_websocket_without_the_role_is_denied_with_403(client: TestClient, sessions: Sessions) -> None:
+    headers = bearer(start(client, sessions, role="user"))
+    with pytest.raises(WebSocketDenialResponse) as denied, client.websocket_connect("/ws/admin", headers=headers):
+        pass
+    assert denied.value.status_code == 403
+
+
+def test_add_middleware_alone_is_enough_for_the_guards(sessions: Sessions) -> None:
+    app = FastAPI()
+    app.add_middleware(DuctapeMiddleware, sessions=sessions, tag="user-session")
+    add_routes(app)
+    with TestClient(app, base_url="https://testserver") as client:
+        headers = bearer(start(client, sessions, role="user"))
+        assert [client.get("/admin").status_code, client.get("/admin", headers=headers).status_code] == [401, 403]
+
+
+@pytest.mark.parametrize("path", ["/me", "/maybe", "/admin"])
+def test_without_the_middleware_the_error_says_what_to_add(path: str) -> None:
+    app = FastAPI()
+    add_routes(app)
+    with TestClient(app) as client, pytest.raises(ConfigurationError, match="add_middleware"):
+        client.get(path)
+
+
+def test_the_middleware_options_pass_through(sessions: Sessions) -> None:
+    app = FastAPI()
+    install(app, sessions=sessions, tag="user-session", required=True, exempt=["/maybe"])
+    add_routes(app)
+    with TestClient(app, base_url="https://testserver") as client:
+        assert [client.get(path).status_code for path in ("/maybe", "/nowhere")] == [200, 401]
+
+
+def test_a_mounted_app_sees_the_session_of_the_outer_one(app: FastAPI, sessions: Sessions) -> None:
+    inner = FastAPI()
+    add_routes(inner)
+    app.mount("/inner", inner)
+    with TestClient(app, base_url="https://testserver") as client:
+        headers = bearer(start(client, sessions))
+        assert client.get("/inner/me", headers=headers).json() == {"userId": "ann"}
+        assert client.get("/inner/maybe").json() == {"identifier": None}
+
+
+def test_guards_add_nothing_to_the_parameters_of_an_operation(app: FastAPI) -> None:
+    operations = [operation for path in app.openapi()["paths"].values() for operation in path.values()]
+    assert [operation.get("parameters", []) for operation in operations] == [[] for _ in operations]
+
+
+def test_the_credentials_are_in_the_openapi_document(app: FastAPI) -> None:
+    document = app.openapi()
+    assert document["components"]["securitySchemes"] == {
+        "sessionBearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+        "sessionCookie": {"type": "apiKey", "in": "cookie", "name": "__Host-ductape"},
+    }
+    assert document["security"] == [{}, {"sessionBearer": []}, {"sessionCookie": []}]
+    assert app.openapi() == document
+
+
+def test_a_required_session_and_a_header_of_ones_own_are_documented(sessions: Sessions) -> None:
+    app = FastAPI()
+    install(app, sessions=sessions, tag="user-session", required=True, credentials=[Header("X-Session")])
+    document = app.openapi()
+    assert document["components"]["securitySchemes"]["sessionHeader"]["name"] == "x-session"
+    assert document["security"] == [{"sessionHeader": []}]
+
+
+@dataclass
+class Shopper:
+    user_id: str
+    visits: int = 0
+
+
+def test_typed_data_arrives_as_its_schema() -> None:
+    sessions = Sessions(
+        access_key=ductape_asgi.new_access_key(),
+        product="shop",
+        env="test",
+        store="memory://",
+        tags=[TagPolicy("user-session", selector="user_id", schema=Shopper)],
+    )
+    app = FastAPI()
+    install(app, sessions=sessions)
+
+    @app.get("/visits")
+    async def visits(session: Annotated[Session[Shopper], Depends(current_session)]) -> int:
+        return session.data.visits
+
+    with TestClient(app, base_url="https://testserver") as client:
+        assert client.get("/visits", headers=bearer(start(client, sessions, user_id="ann", visits=3))).json() == 3
+
+
+def test_a_client_without_lifespan_works_as_well(app: FastAPI, sessions: Sessions) -> None:
+    issued = asyncio.run(sessions.start(tag="user-session", data={"userId": "ann"}))
+    client = TestClient(app, base_url="https://testserver")
+    assert client.get("/me", headers=bearer(issued)).json() == {"userId": "ann"}
+
+
+def test_the_guards_are_the_ones_of_the_core() -> None:
+    assert require_role("admin") == ductape_asgi.require_role("admin")
+    assert require_session is ductape_asgi.require_session
+
+
+def test_a_socket_closed_by_the_handler_ends_normally(client: TestClient, sessions: Sessions) -> None:
+    with client.websocket_connect("/ws", headers=bearer(start(client, sessions))) as socket:
+        socket.receive_text()
+        with pytest.raises(WebSocketDisconnect) as closed:
+            socket.receive_text()
+    assert closed.value.code == 1000

@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from ductape_asgi.stores.sqlite import SQLiteStore
+from ductape_asgi.testing import StoreContract
+
+
+class TestSQLiteStore(StoreContract):
+    @pytest.fixture
+    async def store(self, tmp_path: Path) -> AsyncIterator[SQLiteStore]:
+        store = SQLiteStore(tmp_path / "sessions.db")
+        await store.open()
+        yield store
+        await store.close()

@@ -1,0 +1,268 @@
+"""The example app as people meet it: a server of its own, real cookies, a real SQLite file."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+
+DEMO = Path(__file__).parent.parent / "examples" / "demo"
+
+
+@dataclass
+class Server:
+    url: str
+    folder: Path
+    banner: str
+    clients: list[httpx.Client] = field(default_factory=list)
+
+    def browser(self, agent: str = "Mozilla/5.0 (X11; Linux) Firefox/140.0") -> httpx.Client:
+        """A client with cookies of its own that says where its requests come from, as browsers do."""
+        headers = {"User-Agent": agent, "Origin": self.url}
+        client = httpx.Client(base_url=self.url, headers=headers, follow_redirects=True)
+        self.clients.append(client)
+        return client
+
+    def signed_in(self, name: str, agent: str = "Mozilla/5.0 (X11; Linux) Firefox/140.0") -> httpx.Client:
+        browser = self.browser(agent)
+        assert sign_in(browser, name, self.password_of(name)).url.path == "/private"
+        return browser
+
+    def password_of(self, name: str) -> str:
+        found = re.search(rf"{name} / (\S+)", self.banner)
+        assert found is not None
+        return found[1]
+
+
+def sign_in(browser: httpx.Client, name: str, password: str) -> httpx.Response:
+    return browser.post("/sign-in", data={"user_id": name, "password": password})
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+@contextmanager
+def running(command: list[str], port: int, folder: Path) -> Iterator[Server]:
+    """The demo, until it has ended; what it prints at its start is the banner."""
+    with subprocess.Popen([*command, "--port", str(port)], cwd=folder, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        banner = "".join(iter(process.stdout.readline, "  Stop      Ctrl-C\n"))
+        server = Server(f"http://127.0.0.1:{port}", folder, banner)
+        try:
+            with httpx.Client(transport=httpx.HTTPTransport(retries=10)) as probe:
+                probe.get(server.url)
+            yield server
+        finally:
+            for client in server.clients:
+                client.close()
+            process.send_signal(signal.SIGINT)
+            process.wait(timeout=20)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running([sys.executable, str(DEMO)], free_port(), tmp_path_factory.mktemp("demo")) as server:
+        yield server
+
+
+def test_it_prints_what_to_open_and_what_to_sign_in_with(demo: Server) -> None:
+    assert demo.url in demo.banner
+    assert {demo.password_of("ann"), demo.password_of("bob")} < set(demo.banner.split())
+
+
+def test_anybody_may_open_the_home_page(demo: Server) -> None:
+    answer = demo.browser().get("/")
+    assert (answer.status_code, answer.url.path) == (200, "/")
+
+
+@pytest.mark.parametrize("path", ["/private", "/admin", "/sessions"])
+def test_the_other_pages_lead_to_the_sign_in_form(demo: Server, path: str) -> None:
+    answer = demo.browser().get(path)
+    assert (answer.status_code, answer.url.path) == (200, "/sign-in")
+
+
+def test_signing_in_opens_the_private_page(demo: Server) -> None:
+    answer = demo.signed_in("bob").get("/private")
+    assert answer.status_code == 200
+    assert "<dd>bob</dd>" in answer.text
+
+
+@pytest.mark.parametrize(("name", "password"), [("ann", "wrong"), ("nobody", "wrong"), ("ann", "é")])
+def test_a_wrong_password_shows_the_form_again(demo: Server, name: str, password: str) -> None:
+    browser = demo.browser()
+    answer = sign_in(browser, name, password)
+    assert answer.status_code == 401
+    assert "Wrong name or password" in answer.text
+    assert not browser.cookies
+
+
+def test_another_site_cannot_sign_a_visitor_in(demo: Server) -> None:
+    browser = demo.browser()
+    browser.headers["Origin"] = "https://evil.example"
+    answer = sign_in(browser, "bob", demo.password_of("bob"))
+    assert (answer.status_code, answer.json()["code"]) == (403, "csrf_rejected")
+    assert not browser.cookies
+
+
+def test_another_site_cannot_sign_a_visitor_out(demo: Server) -> None:
+    browser = demo.signed_in("bob")
+    assert browser.post("/sign-out", headers={"Origin": "https://evil.example"}).status_code == 403
+    assert browser.get("/private").url.path == "/private"
+
+
+def test_the_admin_page_is_for_ann_only(demo: Server) -> None:
+    ann, bob = demo.signed_in("ann").get("/admin"), demo.signed_in("bob").get("/admin")
+    assert (ann.status_code, bob.status_code) == (200, 403)
+    assert "admins only" in bob.text
+
+
+def test_signing_out_ends_the_session_itself(demo: Server) -> None:
+    browser = demo.signed_in("bob")
+    stolen = dict(browser.cookies)
+    assert browser.post("/sign-out").url.path == "/"
+    assert not browser.cookies
+    thief = demo.browser()
+    thief.cookies.update(stolen)
+    assert thief.get("/private").url.path == "/sign-in"
+
+
+def test_a_page_is_served_when_only_the_access_token_is_over(demo: Server) -> None:
+    browser = demo.signed_in("bob")
+    session = re.search(r"Session <code>[^<]+", browser.get("/private").text)
+    browser.cookies.delete("ductape")
+    answer = browser.get("/private")
+    assert session is not None
+    assert (answer.url.path, session[0] in answer.text) == ("/private", True)
+
+
+def test_signing_in_again_replaces_the_session(demo: Server) -> None:
+    browser = demo.signed_in("bob")
+    earlier = dict(browser.cookies)
+    sign_in(browser, "bob", demo.password_of("bob"))
+    thief = demo.browser()
+    thief.cookies.update(earlier)
+    assert thief.get("/private").url.path == "/sign-in"
+
+
+def test_devices_are_listed_by_name_and_the_own_one_is_marked(demo: Server) -> None:
+    browser = demo.signed_in("ann", "Mozilla/5.0 (Windows NT 10.0) Chrome/150.0 Safari/537.36")
+    page = browser.get("/sessions").text
+    rows = re.findall(r'<tr class="current">.*?</tr>', page, re.DOTALL)
+    assert len(rows) == 1
+    assert "Chrome on Windows" in rows[0]
+    assert "127.0.0.1" in rows[0]
+
+
+def test_a_device_may_end_another_one(demo: Server) -> None:
+    lost, here = demo.signed_in("ann", "lost-phone/1"), demo.signed_in("ann")
+    page = here.get("/sessions").text
+    row = next(row for row in page.split("<tr") if "lost-phone" in row)
+    action = re.search(r'action="([^"]+)"', row)
+    assert action is not None
+    assert here.post(action[1]).url.path == "/sessions"
+    assert lost.get("/private").url.path == "/sign-in"
+    assert here.get("/private").url.path == "/private"
+
+
+def test_a_device_may_end_all_others(demo: Server) -> None:
+    other, here = demo.signed_in("ann"), demo.signed_in("ann")
+    assert "on 1 device." in here.post("/sessions/revoke-others").text
+    assert other.get("/private").url.path == "/sign-in"
+
+
+def test_the_session_of_somebody_else_looks_like_none(demo: Server) -> None:
+    ann, bob = demo.signed_in("ann"), demo.signed_in("bob")
+    found = re.search(r"Session <code>([^<]+)</code>", ann.get("/private").text)
+    assert found is not None
+    answers = [bob.post(f"/sessions/{session_id}/revoke") for session_id in (found[1], "no-such-session")]
+    assert {(answer.status_code, answer.text) for answer in answers} == {(404, answers[0].text)}
+    assert ann.get("/private").url.path == "/private"
+
+
+def test_what_a_client_calls_itself_is_escaped(demo: Server) -> None:
+    page = demo.signed_in("ann", "<script>alert(1)</script>").get("/sessions").text
+    assert "&lt;script&gt;" in page
+    assert "<script" not in page
+
+
+@pytest.mark.parametrize("path", ["/", "/sign-in", "/private", "/admin", "/sessions"])
+def test_pages_have_no_script_and_a_policy_that_would_allow_none(demo: Server, path: str) -> None:
+    answer = demo.signed_in("ann").get(path)
+    assert "<script" not in answer.text
+    assert "style=" not in answer.text
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert "unsafe" not in answer.headers["content-security-policy"]
+    assert answer.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("path", ["/static/demo.css", "/static/icon.svg"])
+def test_what_pages_refer_to_is_there(demo: Server, path: str) -> None:
+    assert demo.browser().get(path).status_code == 200
+
+
+def test_cookies_are_out_of_reach_of_scripts_and_other_sites(demo: Server) -> None:
+    browser = demo.browser()
+    form = {"user_id": "bob", "password": demo.password_of("bob")}
+    answer = browser.post("/sign-in", data=form, follow_redirects=False)
+    cookies = answer.headers.get_list("set-cookie")
+    assert len(cookies) == 2
+    assert all("HttpOnly" in cookie and "SameSite=Lax" in cookie for cookie in cookies)
+
+
+def test_scripts_sign_in_with_json_and_use_a_bearer_token(demo: Server) -> None:
+    with httpx.Client(base_url=demo.url) as script:
+        given = {"userId": "bob", "password": demo.password_of("bob")}
+        tokens = script.post("/api/login", json=given).json()
+        me = script.get("/api/me", headers={"Authorization": f"Bearer {tokens['token']}"})
+    assert set(tokens) == {"token", "refreshToken", "sessionId", "expiresAt", "sessionExpiresAt"}
+    assert me.json()["data"] == {"userId": "bob", "name": "Bob", "role": "user"}
+
+
+def test_scripts_refresh_and_sign_out(demo: Server) -> None:
+    with httpx.Client(base_url=demo.url) as script:
+        given = {"userId": "bob", "password": demo.password_of("bob")}
+        first = script.post("/api/login", json=given).json()
+        second = script.post("/api/refresh", json={"refreshToken": first["refreshToken"]}).json()
+        headers = {"Authorization": f"Bearer {second['token']}"}
+        assert second["sessionId"] == first["sessionId"]
+        assert script.get("/api/me", headers=headers).status_code == 200
+        assert script.post("/api/logout", headers=headers).status_code == 204
+        assert script.get("/api/me", headers=headers).status_code == 401
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer junk"}])
+def test_scripts_get_problems_not_pages(demo: Server, headers: dict[str, str]) -> None:
+    answer = httpx.get(f"{demo.url}/api/me", headers=headers)
+    assert answer.status_code == 401
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_the_access_key_is_for_its_owner_only(demo: Server) -> None:
+    key = demo.folder / ".ductape-demo" / "access-key"
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    assert stat.S_IMODE(key.parent.stat().st_mode) == 0o700
+
+
+def test_the_command_serves_it_and_people_stay_signed_in_when_it_restarts(tmp_path: Path) -> None:
+    port = free_port()
+    command = [sys.executable, "-c", "from ductape_asgi.cli import main; main()", "demo"]
+    with running(command, port, tmp_path) as server:
+        cookies = dict(server.signed_in("ann").cookies)
+    with running(command, port, tmp_path) as server:
+        browser = server.browser()
+        browser.cookies.update(cookies)
+        assert browser.get("/private").url.path == "/private"

@@ -1,0 +1,75 @@
+"""Every Python block of the README and the docs runs, in order, as it stands."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import Depends, FastAPI
+from starlette.testclient import TestClient
+
+from ductape_asgi import DuctapeMiddleware, Sessions, TagPolicy, new_access_key
+from ductape_fastapi import require_role
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page: Path) -> Iterator[str]:
+    for found in re.finditer(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE):
+        line = page.read_text()[: found.start()].count("\n") + 1
+        yield "\n" * line + found[1]
+
+
+async def run(page: Path, names: dict[str, Any]) -> None:
+    """Run the blocks of a page in one namespace; they may `await`, as in a notebook."""
+    for block in blocks(page):
+        code = compile(block, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        result = eval(code, names)
+        if inspect.isawaitable(result):
+            await result
+
+
+@pytest.fixture
+def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What a reader has at hand who comes from the quickstart."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DUCTAPE_ACCESS_KEY", new_access_key())
+    monkeypatch.setenv("DUCTAPE_PRODUCT", "shop")
+    monkeypatch.setenv("DUCTAPE_ENV", "test")
+    sessions = Sessions.from_env(tags=[TagPolicy("user-session")])
+    given = {"Depends": Depends, "DuctapeMiddleware": DuctapeMiddleware, "require_role": require_role}
+    return {"__name__": "page", "app": FastAPI(), "sessions": sessions, **given}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_block_runs_as_it_stands(page: Path, names: dict[str, Any]) -> None:
+    asyncio.run(run(page, names))
+
+
+def test_the_quickstart_does_what_the_readme_says(names: dict[str, Any]) -> None:
+    asyncio.run(run(PAGES[0], names))
+    with TestClient(names["app"]) as client:
+        token = client.post("/login").json()["token"]
+        headers = {"Authorization": f"Bearer {token}"}
+        assert client.get("/me", headers=headers).json() == {"userId": "ann", "role": "admin"}
+        assert client.get("/admin", headers=headers).json() == "hello, admin"
+        assert client.get("/me").json()["code"] == "missing_token"
+
+
+def test_the_quickstart_is_short(names: dict[str, Any]) -> None:
+    quickstart = next(block for block in blocks(PAGES[0]) if "new_access_key" in block)
+    statements = [line for line in quickstart.splitlines() if line.strip()]
+    assert len(statements) <= 28
+
+
+@pytest.mark.parametrize("page", [*PAGES, *sorted(ROOT.glob("*.md"))], ids=lambda page: page.name)
+def test_links_lead_to_files_that_are_there(page: Path) -> None:
+    targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text())
+    assert not [target for target in targets if not (page.parent / target).exists()]
