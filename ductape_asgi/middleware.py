@@ -100,7 +100,7 @@ class DuctapeMiddleware:
         sessions.context()  # A publishable key cannot verify: better said now than at the first request.
         worker = sessions.worker
         self._state_key = state_key
-        self._clock, self._feed = worker.clock, worker.feed
+        self._clock, self._elapsed, self._feed = worker.clock, worker.feed.elapsed, worker.feed
         self._by_tail, self._by_cookie = worker.cache.by_tail, worker.cache.by_cookie
         # The quick way knows the two usual credentials, in their usual order.
         self._quick_bearer = self.options.credentials[:1] == (Bearer(),)
@@ -110,15 +110,15 @@ class DuctapeMiddleware:
         if scope["type"] != "http" or OPTIONS_KEY in scope:
             await self._other(scope, receive, send)
             return
-        entry = self._hit(scope) if self._quick_bearer else None
-        if entry is None:
+        view = self._hit(scope) if self._quick_bearer else None
+        if view is None:
             await self._decide(scope, receive, send)
             return
-        scope.update(entry.views[self])
+        scope.update(view)
         state = scope.get("state")
         if state is None:
             state = scope["state"] = {}
-        state[self._state_key] = entry.session
+        state[self._state_key] = view[SESSION_KEY]
         # As `answering` does it, spelled out: another coroutine would cost as much as half of the rest.
         started = False
 
@@ -134,8 +134,8 @@ class DuctapeMiddleware:
                 raise
             await answer_failure(error, scope, receive, send)
 
-    def _hit(self, scope: Scope) -> Entry | None:  # noqa: C901  calls would cost more than they explain
-        """The cached entry of a request that needs no second look: one pass over the headers, one look-up."""
+    def _hit(self, scope: Scope) -> dict[str, Any] | None:  # noqa: C901  calls would cost more than they explain
+        """What to lay on the scope of a request that needs no second look: one pass over the headers, one look-up."""
         authorization = cookie = None
         for name, value in scope["headers"]:
             if name == b"authorization":
@@ -155,16 +155,16 @@ class DuctapeMiddleware:
             entry = self._by_cookie.get(cookie)
         if entry is None:
             return None
-        feed, now = self._feed, self._clock()
+        now = self._clock()
+        word, applied, until, until_wall = self._feed.trust
         if (
             entry.usable_from <= now < entry.check_at
-            and feed.word[0] == feed.applied
-            and now < feed.trusted_until_wall
-            and feed.elapsed() < feed.trusted_until
-            and self in entry.views
+            and word[0] == applied
+            and now < until_wall
+            and self._elapsed() < until
         ):
             entry.used = True
-            return entry
+            return entry.views.get(self)
         return None
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -17,6 +17,9 @@ from .errors import StoreUnavailable
 from .models import Position, Revocation
 from .stores.base import SessionStore
 
+Word = memoryview | array  # type: ignore[type-arg]
+_NO_WORD = array("Q", [0])
+
 
 def _boot_clock() -> Callable[[], float]:
     """Seconds that go on while the machine is suspended, where the system has such a clock."""
@@ -27,8 +30,8 @@ def _boot_clock() -> Callable[[], float]:
 class Feed:
     """Keeps `cache` true to the store.
 
-    Fresh while ``word[0] == applied``, ``elapsed() < trusted_until`` and ``clock() < trusted_until_wall``:
-    the middleware looks at these itself, on each hit.
+    `trust` is ``(word, applied, until, until_wall)``: the cache may be trusted while ``word[0] == applied``,
+    ``elapsed() < until`` and ``clock() < until_wall``.  The middleware looks at these itself, on each hit.
     """
 
     def __init__(
@@ -45,18 +48,12 @@ class Feed:
         self._max_staleness = max_staleness
         self._clock = clock
         self.elapsed = elapsed or _boot_clock()
-        self.word: memoryview | array[int] = array("Q", [0])
-        self.applied = 0
         self.position: Position | None = None
-        self.trusted_until = 0.0
-        self.trusted_until_wall = 0.0
+        self.trust: tuple[Word, int, float, float] = (_NO_WORD, 0, 0.0, 0.0)
 
     def fresh(self) -> bool:
-        return (
-            self.word[0] == self.applied
-            and self.elapsed() < self.trusted_until
-            and self._clock() < self.trusted_until_wall
-        )
+        word, applied, until, until_wall = self.trust
+        return word[0] == applied and self.elapsed() < until and self._clock() < until_wall
 
     async def prove(self) -> bool:
         """Whether the cache may be trusted now, after reading the log if need be."""
@@ -82,20 +79,14 @@ class Feed:
             self._cache.clear()
         for entry in page.entries:
             self._apply(entry)
-        self._adopt(page.position)
-        self.trusted_until = max(self.trusted_until, asked + self._max_staleness)
-        self.trusted_until_wall = asked_wall + self._max_staleness
+        self.position = page.position
+        word = self._store.announced()
+        applied = page.position.sequence if word is not None else 0
+        until, until_wall = asked + self._max_staleness, asked_wall + self._max_staleness
+        self.trust = (_NO_WORD if word is None else word, applied, until, until_wall)
 
     def _apply(self, entry: Revocation) -> None:
         if entry.session_id is not None:
             self._cache.forget_session(entry.session_id)
         if entry.subject is not None:
             self._cache.forget_person(person_key(entry.realm, entry.tag, entry.subject), entry.spared)
-
-    def _adopt(self, position: Position) -> None:
-        self.position = position
-        announced = self._store.announced()
-        if announced is None:
-            self.word, self.applied = array("Q", [0]), 0
-        else:
-            self.word, self.applied = announced, position.sequence

@@ -10,12 +10,10 @@ import importlib
 import json
 from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Any, TypeVar, is_typeddict
+from typing import Any, NotRequired, Required, get_args, get_origin, get_type_hints
 
 from .errors import ConfigurationError, InvalidData
 from .frozen import dump_json, load_frozen
-
-T = TypeVar("T")
 
 
 class Schema:
@@ -51,9 +49,9 @@ def schema_for(kind: object) -> Schema:
         return _msgspec_schema(kind)
     if isinstance(kind, type) and hasattr(kind, "__pydantic_validator__"):
         return _pydantic_schema(kind)
-    if dataclasses.is_dataclass(kind) or is_typeddict(kind):
+    if dataclasses.is_dataclass(kind) or _is_typed_dict(kind):
         if find_spec("pydantic"):
-            return _pydantic_schema(kind)
+            return _pydantic_schema(_for_pydantic(kind) if _is_typed_dict(kind) else kind)
         if find_spec("msgspec"):
             return _msgspec_schema(kind)
         raise ConfigurationError("a dataclass or TypedDict schema needs pydantic or msgspec: pip install one of them")
@@ -101,8 +99,21 @@ def _msgspec_schema(kind: Any) -> Schema:
     return Schema(load, to_dict)
 
 
+def _is_typed_dict(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, dict) and hasattr(kind, "__required_keys__")
+
+
+def _for_pydantic(kind: Any) -> Any:
+    """The same TypedDict as pydantic wants it below Python 3.12: made by typing_extensions, which it brings."""
+    members: dict[str, Any] = {}
+    for name, hint in get_type_hints(kind, include_extras=True).items():
+        bare = get_args(hint)[0] if get_origin(hint) in (Required, NotRequired) else hint
+        members[name] = bare if name in kind.__required_keys__ else NotRequired[bare]
+    return importlib.import_module("typing_extensions").TypedDict(kind.__name__, members)
+
+
 def _check_kind(data: object, kind: Any) -> None:
-    if not isinstance(kind, type) or is_typeddict(kind) or not isinstance(data, kind):
+    if not isinstance(kind, type) or _is_typed_dict(kind) or not isinstance(data, kind):
         raise InvalidData(f"data must be a dict or a {_name(kind)}, not {type(data).__name__}")
 
 

@@ -35,7 +35,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"realms", "lifetime", "stores.urls"}),
     frozenset({"worker"}),
     frozenset({"issuing", "verification"}),
-    frozenset({"inventory"}),
+    frozenset({"inventory", "sync"}),
     frozenset({"sessions"}),
     # around an app
     frozenset({"lifespan"}),
@@ -43,9 +43,12 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"cli", "testing"}),
 )
 
+#: Of two modules that are one idea, the lower one may know the upper one's name, for its annotations.
+PAIRS = {"sync": frozenset({"sessions"})}
+
 #: Third-party packages, and what of the standard library only one kind of module should know.
 FENCES: dict[str, frozenset[str]] = {
-    "anyio": frozenset({"lifetime", "verification", "stores.handoff", "testing"}),
+    "anyio": frozenset({"lifetime", "sync", "verification", "stores.handoff", "testing"}),
     "cachetools": frozenset({"cache", "realms", "sessions"}),
     "click": frozenset({"cli"}),
     "cryptography": frozenset({"keys", "sealing"}),
@@ -102,7 +105,7 @@ def imports_of(name: str) -> set[str]:
 def own_imports(name: str) -> set[str]:
     """The modules of `ductape_asgi` that a module imports; ``""`` is the package itself."""
     items = {item.partition(".")[2] for item in imports_of(name) if item.split(".")[0] == "ductape_asgi"}
-    return {item if item in MODULES else item.rpartition(".")[0] for item in items} - {name}
+    return {item if item in MODULES else item.rpartition(".")[0] for item in items} - {name} - PAIRS.get(name, set())
 
 
 #: All but the package itself and what holds a docstring only.

@@ -51,6 +51,14 @@ def test_the_wheel_holds_every_module(wheel: Path) -> None:
     assert modules <= names
 
 
+def test_the_wheel_holds_the_demo_that_the_command_serves(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    demo = ROOT / "examples" / "demo"
+    files = [path for path in demo.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    assert {f"ductape_asgi/demo/{path.relative_to(demo).as_posix()}" for path in files} <= names
+    assert not [name for name in names if "__pycache__" in name or ".ductape-demo" in name]
+
+
 def test_the_sdist_holds_what_a_rebuild_and_the_tests_need(tmp_path: Path) -> None:
     with tarfile.open(build("sdist", tmp_path)) as sdist:
         names = {name.partition("/")[2] for name in sdist.getnames()}

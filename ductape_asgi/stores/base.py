@@ -29,15 +29,18 @@ class SessionStore(Protocol):
         Raises:
             ConfigurationError: the backend cannot be used at all; says what to do.
         """
+        ...
 
     async def close(self) -> None:
         """Let go of every file, thread and socket; what was acknowledged stays.  Closing twice does nothing."""
+        ...
 
     async def claim_secret(self, realm: str, offers: Mapping[str, bytes]) -> dict[str, bytes]:
         """Keep `offers` (name -> sealed secret) unless something is kept under one of these names; then keep none.
 
         Returns what is kept under these names afterwards.
         """
+        ...
 
     async def create(
         self, record: SessionRecord, *, limit: int | None, evict: bool, replaces: str | None, now: float
@@ -48,6 +51,7 @@ class SessionStore(Protocol):
         earliest started are ended if `evict`, else nothing at all happens and `SessionLimitReached` is raised.
         Returns the ids that were ended.  Never overwrites: a taken id is `StoreUnavailable`.
         """
+        ...
 
     async def verify(self, session_id: str, *, generation: int) -> SessionRecord | None:
         """Read a session, live or not, for an access token of `generation`.
@@ -56,6 +60,7 @@ class SessionStore(Protocol):
         the record answered then has ``seen_generation >= generation``.  Where it cannot be recorded,
         the record is answered as it stands.
         """
+        ...
 
     async def rotate(
         self,
@@ -69,17 +74,20 @@ class SessionStore(Protocol):
     ) -> Rotation:
         """Decide what the refresh token of `generation` may have.
 
-        The newest generation, or one above it (the store lost writes): ``rotated``.  The record then has
+        The newest generation, or a later one (the store lost writes): ``rotated``.  The record then has
         ``generation + 1``, `refresh_key`, ``rotated_at = last_seen_at = now``, and `client` unless None.
         The one before it: ``same``, nothing written, while ``now < rotated_at + grace`` or the newest
         has shown no sign of life.  Any other: ``reused``, and the session is ended.
         """
+        ...
 
     async def reseal(self, record: SessionRecord) -> None:
         """Replace the three sealed fields by the record's, if the session is there and still at its `version`."""
+        ...
 
     async def revoke(self, realm: str, tag: str, session_id: str, *, now: float) -> bool:
         """End one session of this realm and tag.  Returns whether it was live."""
+        ...
 
     async def revoke_all(self, realm: str, tag: str, subject: str, *, spare: str | None, now: float) -> int:
         """End a person's sessions of one tag, but for `spare`.  Returns how many were live.
@@ -87,6 +95,7 @@ class SessionStore(Protocol):
         Raises:
             InvalidData: `spare` is not a live session of this person and tag; nothing was ended.
         """
+        ...
 
     async def update(
         self, realm: str, tag: str, *, subject: str | None, session_id: str | None, data: bytes, now: float
@@ -95,6 +104,7 @@ class SessionStore(Protocol):
 
         Exactly one of `subject` and `session_id` is given.  Returns how many were changed.
         """
+        ...
 
     async def list(
         self, realm: str, tag: str, subject: str, *, limit: int, cursor: str | None, now: float
@@ -106,18 +116,22 @@ class SessionStore(Protocol):
         Raises:
             InvalidData: the cursor is not one of ours.
         """
+        ...
 
     async def touch(self, seen: Mapping[str, float]) -> None:
         """Note last uses (session id -> Unix seconds).  Never moves one back; unknown ids do nothing."""
+        ...
 
     async def purge(self, *, before: float, limit: int) -> int:
         """Remove up to `limit` sessions that were live at no time since `before`.  Returns how many."""
+        ...
 
     async def log_since(self, position: Position | None) -> LogPage:
         """The log after `position`, oldest first, and where it stands now.
 
         Without a position: no entries, complete.  Of another epoch, or from before what is still kept: not complete.
         """
+        ...
 
     def announced(self) -> memoryview | None:
         """One live ``"Q"`` word: the sequence of the newest entry that may have been committed.
@@ -127,3 +141,4 @@ class SessionStore(Protocol):
         acknowledged; ``None`` where there is no such thing and readers go by `log_since` alone.  Ask again
         after each `log_since`: the word may have moved.
         """
+        ...

@@ -124,6 +124,8 @@ class Worker(Generic[StepT]):
         self._end = end
         self._queue: SimpleQueue[Job[StepT] | None] = SimpleQueue()
         self._lock = threading.Lock()
+        #: Held while the thread is at work; who holds it knows that the thread is not.
+        self.busy = threading.Lock()
         self._over = False
         self._starting = Job[None](None, awaited=False)
         self._leaving: list[Job[None]] = []
@@ -178,19 +180,26 @@ class Worker(Generic[StepT]):
         try:
             if self._begun():
                 while self._take(jobs):
-                    self._run(jobs)
+                    self._do(jobs)
                     jobs.clear()
         finally:
             self._leave(jobs)
 
     def _begun(self) -> bool:
         try:
-            self._begin()
+            with self.busy:
+                self._begin()
         except Exception as error:
             self._starting.error = error
             return False
         answer([self._starting])
         return True
+
+    def _do(self, jobs: list[Job[StepT]]) -> None:
+        try:
+            self._run(jobs)
+        except Exception as error:
+            fail(jobs, f"the store failed by surprise ({type(error).__name__}); see the cause", cause=error)
 
     def _take(self, jobs: list[Job[StepT]]) -> bool:
         """Wait for the next batch.  False when there will be none."""
@@ -209,7 +218,8 @@ class Worker(Generic[StepT]):
             left = [*unfinished, *self._drain()]
         fail(left, "the store was closed, or its thread died, before this was done; try again")
         try:
-            self._end()
+            with self.busy:
+                self._end()
         finally:
             answer([self._starting, *self._leaving])
 

@@ -17,7 +17,7 @@ def decide_rotation(
     """What the refresh token of `generation` may have, as `SessionStore.rotate` promises it."""
     if not record.live(now):
         return "expired"
-    if generation in (record.generation, record.generation + 1):
+    if generation >= record.generation:
         return "rotated"
     if generation == record.generation - 1:
         unseen = record.seen_generation < record.generation

@@ -217,6 +217,7 @@ HOSTILE_TEXTS: dict[str, dict[str, Any]] = {
     "C12-sub": {
         "empty": "",
         "int": 1,
+        "22-digits": 10**21,
         "list": ["x" * 22],
         "null": None,
         "true": True,
@@ -241,6 +242,7 @@ HOSTILE_TEXTS: dict[str, dict[str, Any]] = {
     "C15-sid": {
         "empty": "",
         "int": 1,
+        "22-digits": 10**21,
         "list": ["x" * 22],
         "null": None,
         "short": "x" * 21,
@@ -249,7 +251,15 @@ HOSTILE_TEXTS: dict[str, dict[str, Any]] = {
         "newline": "x" * 22 + "\n",
         "10-KB": "x" * 10_000,
     },
-    "C16-jti": {"empty": "", "int": 1, "list": ["x" * 22], "null": None, "short": "x" * 21, "long": "x" * 23},
+    "C16-jti": {
+        "empty": "",
+        "int": 1,
+        "22-digits": 10**21,
+        "list": ["x" * 22],
+        "null": None,
+        "short": "x" * 21,
+        "long": "x" * 23,
+    },
 }
 for _name, _values in HOSTILE_TEXTS.items():
     for _case, _value in _values.items():

@@ -87,12 +87,36 @@ for _size in (8 * 1024 + 1, 64 * 1024, 8 * 1024 * 1024):
     ATTACKS[f"D11-wide-characters-{_size}"] = lambda f, s=_size: "\U0001f600" * (s // 4)  # type: ignore[misc]
 
 
+def _longer_than(size: int) -> Recipe:
+    """Good in every way, with so much padding sealed in that the token is just longer than this."""
+
+    def recipe(f: Forge) -> str:
+        blanks = 0
+        while len(token := f.sealing(f.plaintext() + b" " * blanks)) <= size:
+            blanks += max(1, (size - len(token)) * 9 // 16)
+        return token
+
+    return recipe
+
+
+ATTACKS["D11-signed-and-sealed-8193"] = _longer_than(8192)
+ATTACKS["D11-signed-and-sealed-64-KB"] = _longer_than(64 * 1024)
+
+
 @pytest.mark.parametrize("recipe", ATTACKS.values(), ids=ATTACKS)
 async def test_another_spelling_of_a_good_token_is_refused(forge: Forge, recipe: Recipe) -> None:
     """Also while the good one is in the cache."""
     await forge.sessions.verify(tag=TAG, token=forge.token)
 
     assert isinstance(await assert_refused(forge, recipe(forge)), InvalidToken)
+
+
+async def test_d11_a_token_of_just_8192_characters_is_not_too_long(forge: Forge) -> None:
+    tokens = [forge.sealing(forge.plaintext() + b" " * blanks) for blanks in range(4000, 4400)]
+    longest = max((token for token in tokens if len(token) <= 8192), key=len)
+
+    assert len(longest) > 8180
+    assert (await forge.sessions.verify(tag=TAG, token=longest)).identifier == "ann"
 
 
 @pytest.mark.parametrize("nothing", [None, ""], ids=["D6-None", "D6-empty"])

@@ -100,6 +100,10 @@ async def test_a_directory_is_refused(path: Path) -> None:
     assert "a directory, not a file" in await refusal(path)
 
 
+async def test_a_name_that_the_disk_cannot_hold_is_refused(path: Path) -> None:
+    assert "cannot be written" in await refusal(path.with_name("x" * 300))
+
+
 async def test_a_file_that_is_no_database_is_refused_and_left_alone(path: Path) -> None:
     path.write_text("dear diary, " * 1000)
     assert "no SQLite file" in await refusal(path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,8 @@ def open_workers(path: str, access_key: str) -> Iterator[OpenWorkers]:
     """Starts so many processes, on asyncio and trio by turns, and opens the store in each."""
     with ExitStack() as stack:
 
-        def opened(count: int, **options: Any) -> list[WorkerProcess]:
-            workers = [WorkerProcess(("asyncio", "trio")[number % 2]) for number in range(count)]
+        def opened(count: int, *, given: Sequence[WorkerProcess] = (), **options: Any) -> list[WorkerProcess]:
+            workers = [*given, *(WorkerProcess(("asyncio", "trio")[number % 2]) for number in range(count))]
             for worker in workers:
                 stack.callback(worker.kill)
                 worker.send("open", **{"path": path, "keys": [access_key], **options})

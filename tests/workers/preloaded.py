@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import sys
+import traceback
 from typing import Any
 
 from ductape_asgi import DuctapeError, IssuedSession, Sessions
@@ -36,9 +37,10 @@ async def child(sessions: Sessions, first: IssuedSession, number: int, told: int
     own = await served(sessions)
     found["own"] = own.session_id
     os.write(say, b"r")
-    await asyncio.to_thread(os.read, told, 1)
+    await asyncio.to_thread(os.read, told, 1)  # also ends when the parent does
     found["after_revoke"] = await outcome(sessions, first)
     found["own_after"] = await outcome(sessions, own)
+    await served(sessions)
     found["listed"] = (await sessions.list(tag=TAG, identifier="ann")).count
     os.write(say, json.dumps(found).encode())
 
@@ -54,11 +56,14 @@ def fork_child(sessions: Sessions, first: IssuedSession, number: int) -> tuple[i
     tell, say = os.pipe(), os.pipe()
     pid = os.fork()
     if pid == 0:
+        os.close(tell[1])
         try:
             asyncio.run(child(sessions, first, number, tell[0], say[1]))
-        finally:
-            os._exit(0)
+        except BaseException:
+            os.write(say[1], json.dumps({"failed": traceback.format_exc()}).encode())
+        os._exit(0)
     os.close(say[1])
+    os.close(tell[0])
     return pid, tell[1], say[0]
 
 
@@ -67,7 +72,8 @@ def main(path: str, key: str, warm_up: str) -> None:
     first = asyncio.run(warmed_up(sessions, closing=warm_up == "closed"))
     children = [fork_child(sessions, first, number) for number in range(CHILDREN)]
     for _, _, say in children:
-        os.read(say, 1)  # it is serving
+        if os.read(say, 1) != b"r":  # it is serving
+            raise SystemExit(os.read(say, 65536).decode())
     revoked = asyncio.run(sessions.revoke(tag=TAG, session_id=first.session_id))
     found = []
     for pid, tell, say in children:

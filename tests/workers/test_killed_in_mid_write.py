@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
@@ -61,9 +61,11 @@ def test_50_kills_in_mid_write_lose_nothing_that_was_acknowledged(open_workers: 
     chance = random.Random(50)
     said: list[Acknowledged] = []
     (witness,) = open_workers(1)
+    victims = _prepared(KILLS)
     for kill in range(KILLS):
         by_itself = kill % 2 == 0  # at a chosen point of the writer's path; else from outside, wherever it is
-        killed, acknowledged = _churned(open_workers, chance.randint(20, 150), by_itself)
+        (victim,) = open_workers(0, given=[next(victims)])
+        killed, acknowledged = _churned(victim, chance.randint(20, 150), by_itself)
         assert killed == -9
         check_integrity(path)
         acknowledged.check(witness)
@@ -76,10 +78,18 @@ def test_50_kills_in_mid_write_lose_nothing_that_was_acknowledged(open_workers: 
     assert sum(len(each.revoked) for each in said) > KILLS
 
 
-def _churned(open_workers: OpenWorkers, life: int, by_itself: bool) -> tuple[int, Acknowledged]:
+def _prepared(count: int) -> Iterator[WorkerProcess]:
+    """Processes that have not opened anything yet; the next one gets ready while the one before is busy."""
+    following = WorkerProcess()
+    for _ in range(count - 1):
+        ready, following = following, WorkerProcess()
+        yield ready
+    yield following
+
+
+def _churned(worker: WorkerProcess, life: int, by_itself: bool) -> tuple[int, Acknowledged]:
     """One process, killed after so many points of its writer's path, or acknowledgements."""
     acknowledged = Acknowledged()
-    (worker,) = open_workers(1)
     worker.send("churn", die_after=life if by_itself else None)
     lines: Any = worker.answers()
     if not by_itself:

@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
-from ductape_asgi import DuctapeError, DuctapeMiddleware, IssuedSession, Session, Sessions, SessionPage
+from ductape_asgi import DuctapeError, DuctapeMiddleware, IssuedSession, Session, SessionPage, Sessions
 from ductape_asgi.stores.sqlite import SQLiteStore, steps, writer
 
 TAG = "user-session"
@@ -50,7 +50,11 @@ class Served:
     async def open(self, *, path: str, keys: list[str], algorithm: str = "HS256") -> None:
         self.store = CountingStore(SQLiteStore(path))
         self.sessions = Sessions(
-            access_key=keys, product="shop", env="prd", store=self.store, algorithm=algorithm  # type: ignore[arg-type]
+            access_key=keys,
+            product="shop",
+            env="prd",
+            store=self.store,
+            algorithm=algorithm,  # type: ignore[arg-type]
         )
         self.app = DuctapeMiddleware(_ok, sessions=self.sessions, tag=TAG, required=True)
         await self.sessions.__aenter__()

@@ -61,7 +61,8 @@ class Doorbell:
         return self._differs_for_long(head, now)
 
     def _differs_for_long(self, head: int, now: float) -> bool:
-        if self.word is None or self.word[0] == head:
+        word = self.word
+        if word is None or word[0] == head:
             self._differs_since = None
         elif self._differs_since is None:
             self._differs_since = now

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -25,6 +26,11 @@ Query = Callable[[sqlite3.Connection], Any]
 _CHECK_EVERY = 1.0
 
 
+#: What is open in this process; see `_before_fork`.
+open_here: weakref.WeakSet[Opened] = weakref.WeakSet()
+_paused: list[Opened] = []
+
+
 class Opened:
     """Everything that opening made.  Bound to one process and to no event loop."""
 
@@ -33,15 +39,31 @@ class Opened:
         # All names of one file must lead to one doorbell, as they lead SQLite to one write-ahead log.
         path = os.path.realpath(path)
         self.doorbell = Doorbell(path + "-ductape")
-        writing = Writer(path, self.doorbell)
-        listing = _Lister(path)
+        self._file, listed, written = OpenFile(path), OpenFile(path), OpenFile(path)
+        self._files = (self._file, listed, written)
+        writing, listing = Writer(written, self.doorbell), _Lister(listed)
         self.writer: Worker[Step] = Worker("ductape-writer", writing.run, begin=writing.begin, end=writing.end)
         self.lister: Worker[Query] = Worker("ductape-reader", listing.run, end=listing.end)
-        self._file = OpenFile(path)
         # A look takes 10 us, a hop to a thread 200: looks are made where they are asked for, one at a time.
         self._lock = threading.Lock()
         self._closed = False
         self._checked_at = time.monotonic()
+        open_here.add(self)
+
+    def pause(self) -> None:
+        """Wait until nobody is at work, let nobody begin, and close every connection."""
+        for lock in self._locks():
+            lock.acquire()
+        for file in self._files:
+            file.close()
+
+    def resume(self) -> None:
+        """Go on after `pause`; connections are opened again when they are needed."""
+        for lock in self._locks():
+            lock.release()
+
+    def _locks(self) -> tuple[threading.Lock, ...]:
+        return self._lock, self.lister.busy, self.writer.busy
 
     def inherited(self) -> bool:
         return self._pid != os.getpid()
@@ -105,8 +127,8 @@ class Opened:
 class _Lister:
     """Runs queries one by one on its own connection.  Belongs to one thread."""
 
-    def __init__(self, path: str) -> None:
-        self._file = OpenFile(path)
+    def __init__(self, file: OpenFile) -> None:
+        self._file = file
 
     def end(self) -> None:
         self._file.close()
@@ -122,3 +144,20 @@ class _Lister:
             except Exception as error:
                 job.error = unavailable(error)
         answer(jobs)
+
+
+def _before_fork() -> None:
+    """No connection may cross a fork: SQLite would believe that the child has the locks which only its parent holds,
+    and one of them would delete the write-ahead log under the other."""
+    _paused[:] = [opened for opened in list(open_here) if not opened.inherited()]
+    for opened in _paused:
+        opened.pause()
+
+
+def _after_fork() -> None:
+    while _paused:
+        _paused.pop().resume()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_paused.clear)

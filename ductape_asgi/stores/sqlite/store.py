@@ -56,7 +56,9 @@ class SQLiteStore:
         if self._opened is not None and self._opened.usable():  # another task was faster
             await opened.stop()
             return
-        self._let_go()
+        broken = self._let_go()
+        if broken is not None:
+            broken.abandon()
         self._opened = opened
         self._forgotten = weakref.finalize(self, opened.abandon)
         self._forgotten.atexit = False

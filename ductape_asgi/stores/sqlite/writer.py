@@ -31,8 +31,8 @@ def _at(point: str) -> None:
 class Writer:
     """Runs batches of steps on its own connection.  Belongs to one thread."""
 
-    def __init__(self, path: str, doorbell: Doorbell) -> None:
-        self._file = OpenFile(path)
+    def __init__(self, file: OpenFile, doorbell: Doorbell) -> None:
+        self._file = file
         self._doorbell = doorbell
 
     def begin(self) -> None:
