@@ -33,6 +33,7 @@ class Entry:
         "ends_at",
         "idle_ends_at",
         "idle_ttl",
+        "owner",
         "person",
         "session",
         "size",
@@ -40,7 +41,7 @@ class Entry:
         "touch_at",
         "usable_from",
         "used",
-        "views",
+        "view",
     )
 
     def __init__(
@@ -57,15 +58,18 @@ class Entry:
         self.bearer = bearer
         self.session = session
         self.person = person
-        self.usable_from = usable_from
-        self.ends_at = ends_at
+        # As floats: comparing them with the clock's is faster than comparing whole numbers.
+        self.usable_from = float(usable_from)
+        self.ends_at = float(ends_at)
         self.idle_ttl = idle_ttl
         self.idle_ends_at = _FOREVER
         self.touch_at = 0.0
         self.check_at = 0.0
         self.size = size + _ENTRY_OVERHEAD
         self.cookie: bytes | None = None
-        self.views: dict[object, dict[str, Any]] = {}
+        # What the one middleware that prepared this entry lays on a scope.
+        self.owner: object = None
+        self.view: dict[str, Any] = {}
         self.used = False
         self.slot = -1
 

@@ -61,6 +61,7 @@ class Issuer:
         await self._worker.ready()
         record = await self._new_record(context, policy, who, document, life, client)
         issued = self._issue(context, policy, record, who, document)
+        self._check_size(issued.token)
         ended = await self._worker.store.create(
             record,
             limit=policy.max_sessions if who is not None else None,
@@ -184,7 +185,6 @@ class Issuer:
             version=record.version,
             contents=Contents(who, record.generation, document),
         )
-        self._check_size(token)
         return IssuedSession(
             token=token,
             refresh_token=self._refresh_token(context, policy, record),

@@ -16,6 +16,9 @@ import anyio.lowlevel
 from .audit import logger
 from .stores.base import SessionStore
 
+#: How long work that is due waits for more of its kind, in seconds.
+_GATHER = 0.1
+
 
 class _Opened:
     """One opening: where it happened, how many share it, and its background task."""
@@ -102,6 +105,8 @@ class Lifetime:
                 while True:
                     with anyio.move_on_after(self._interval):
                         await opened.due.wait()
+                        # What else is noted in this moment shares the write.
+                        await anyio.sleep(_GATHER)
                     opened.due = anyio.Event()
                     await self._work()
         finally:

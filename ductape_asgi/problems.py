@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from http import HTTPStatus
+from types import MethodType
 from typing import Any
 
 from .audit import logger
@@ -105,14 +106,17 @@ async def answer(error: DuctapeError, scope: Scope, receive: Receive, send: Send
         await send({"type": "websocket.close", "code": _CLOSE_CODES.get(status, 1011), "reason": public_code(error)})
 
 
+def note(sent: list[Any], message: Message) -> Awaitable[None]:
+    """A `send` bound to ``[False, send]``, which notes there that it was used.  (A closure would be slower to make.)"""
+    sent[0] = True
+    answered: Awaitable[None] = sent[1](message)
+    return answered
+
+
 async def answering(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
     """Run an app, and answer for it when a `DuctapeError` leaves it before its response has started."""
-    started = connected = False
-
-    def watched_send(message: Message) -> Awaitable[None]:
-        nonlocal started
-        started = True
-        return send(message)
+    sent: list[Any] = [False, send]
+    connected = False
 
     async def watched_receive() -> Message:
         nonlocal connected
@@ -120,9 +124,9 @@ async def answering(app: ASGIApp, scope: Scope, receive: Receive, send: Send) ->
         return await receive()
 
     try:
-        await app(scope, receive if scope["type"] == "http" else watched_receive, watched_send)
+        await app(scope, receive if scope["type"] == "http" else watched_receive, MethodType(note, sent))
     except DuctapeError as error:
-        if started:
+        if sent[0]:
             raise
         await answer_failure(error, scope, _nothing if connected else receive, send)
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 
 from .cache import VerifiedTokens
-from .errors import StoreUnavailable
 from .lifetime import Lifetime
 from .revocations import Feed
 from .stores.base import SessionStore
 
-#: How often last uses are written and ended sessions removed, in seconds.
+#: How often the background task looks for work that nobody woke it for, in seconds.
 _HOUSEKEEPING = 15
+#: Last uses handed to the store at once.
+_TOUCH_STEP = 5000
+#: How often ended sessions are removed, in seconds, and how many at once.
+_PURGE_EVERY = 60
 _PURGE_STEP = 500
 #: Ended sessions stay for a while, so that a late refresh is told that it is late.
 _PURGE_AFTER = 3600
@@ -30,6 +34,7 @@ class Worker:
         self.feed = Feed(store, self.cache, max_staleness=max_staleness, clock=clock)
         self.lifetime = Lifetime(store, self._keep_house, _HOUSEKEEPING)
         self._seen: dict[str, float] = {}
+        self._purge_at = 0.0
 
     async def ready(self) -> None:
         """Open, unless it is.
@@ -55,15 +60,16 @@ class Worker:
 
     async def _keep_house(self) -> None:
         await self._write_last_uses()
-        await self.purge(before=self.clock() - _PURGE_AFTER)
+        now = self.feed.elapsed()
+        if now >= self._purge_at:
+            self._purge_at = now + _PURGE_EVERY
+            await self.purge(before=self.clock() - _PURGE_AFTER)
 
     async def _write_last_uses(self) -> None:
-        seen, self._seen = self._seen, {}
-        if not seen:
-            return
-        try:
-            await self.store.touch(seen)
-        except StoreUnavailable:
-            # Kept for the next round; what was noted meanwhile is newer.
-            self._seen = {**seen, **self._seen}
-            raise
+        while self._seen:
+            step = dict(islice(self._seen.items(), _TOUCH_STEP))
+            await self.store.touch(step)
+            for session_id, at in step.items():
+                # What was noted meanwhile is newer, and stays for the next step.
+                if self._seen.get(session_id) == at:
+                    del self._seen[session_id]
