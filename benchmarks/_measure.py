@@ -6,9 +6,12 @@ no difference at all: nothing finer than its spread can be told apart.
 
 from __future__ import annotations
 
+import gc
+import random
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -18,10 +21,10 @@ Arm = Callable[[], float]
 
 
 def interleave(arms: Mapping[str, Arm], rounds: int) -> Samples:
-    """Run all arms `rounds` times, beginning with another one each time."""
+    """Run all arms `rounds` times, in another order each time."""
     samples: Samples = {name: [] for name in arms}
-    for number in range(rounds):
-        for name in _turned(list(arms), number):
+    with _no_collector():
+        for name in _orders(list(arms), rounds):
             samples[name].append(arms[name]())
     return samples
 
@@ -29,15 +32,28 @@ def interleave(arms: Mapping[str, Arm], rounds: int) -> Samples:
 async def interleave_async(arms: Mapping[str, Callable[[], Awaitable[float]]], rounds: int) -> Samples:
     """As `interleave`, for arms that need the event loop."""
     samples: Samples = {name: [] for name in arms}
-    for number in range(rounds):
-        for name in _turned(list(arms), number):
+    with _no_collector():
+        for name in _orders(list(arms), rounds):
             samples[name].append(await arms[name]())
     return samples
 
 
-def _turned(names: list[str], by: int) -> list[str]:
-    by %= len(names)
-    return names[by:] + names[:by]
+def _orders(names: list[str], rounds: int) -> Iterator[str]:
+    """Shuffled, since each arm finds the processor as the one before has left it."""
+    chance = random.Random(1)
+    for _ in range(rounds):
+        yield from chance.sample(names, len(names))
+
+
+@contextmanager
+def _no_collector() -> Iterator[None]:
+    """A collection would fall on whichever arm is running; what collections cost is measured by themselves."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def drive(coroutine: Coroutine[Any, Any, Any]) -> Any:

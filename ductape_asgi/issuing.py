@@ -87,6 +87,8 @@ class Issuer:
             context.seal_client(policy.tag, claims.session_id, client_from(client)) if client is not None else None
         )
         await self._worker.ready()
+        # Seals the pseudonym key with every access key of ours, so that each alone finds this session later.
+        await context.pseudonyms(self._worker.store)
         rotation = await self._worker.store.rotate(
             claims.session_id,
             generation=claims.generation,

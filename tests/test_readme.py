@@ -53,6 +53,9 @@ def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return page.__dict__
 
 
+@pytest.mark.filterwarnings(
+    "ignore:.*Inferred dependency field"
+)  # by Litestar 2.25, for the form that all versions take
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_block_runs_as_it_stands(page: Path, names: dict[str, Any]) -> None:
     asyncio.run(run(page, names))

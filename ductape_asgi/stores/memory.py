@@ -231,7 +231,7 @@ class MemoryStore:
             missing = head.sequence - position.sequence
             if position.epoch != head.epoch or not 0 <= missing <= len(self._log):
                 return LogPage(head, complete=False)
-            return LogPage(head, tuple(islice(self._log, len(self._log) - missing, None)))
+            return LogPage(head, tuple(self._log[place] for place in range(-missing, 0)))
 
     def announced(self) -> memoryview:
         return self._announced

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from fastapi import APIRouter, HTTPException, Request
+from fastapi import APIRouter, HTTPException, Request, Response
 from pydantic import BaseModel, Field
 
 from ductape_asgi import IssuedSession, Sessions
@@ -36,9 +36,10 @@ def api_routes(sessions: Sessions, tag: str) -> APIRouter:
     async def refresh(request: Request, given: RefreshToken) -> dict[str, Any]:
         return _tokens(await sessions.refresh(tag=tag, refresh_token=given.refresh_token, client=request.scope))
 
-    @routes.post("/logout", status_code=204)
-    async def logout(session: CurrentSession) -> None:
+    @routes.post("/logout")
+    async def logout(session: CurrentSession) -> Response:
         await sessions.revoke(tag=tag, session_id=session.session_id)
+        return Response(status_code=204)
 
     @routes.get("/me")
     async def me(session: CurrentSession) -> dict[str, Any]:

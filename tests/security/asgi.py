@@ -93,3 +93,14 @@ def bearer(token: str | bytes) -> tuple[bytes, bytes]:
 
 def cookie(token: str | bytes) -> tuple[bytes, bytes]:
     return b"cookie", b"__Host-ductape=" + (token.encode() if isinstance(token, str) else token)
+
+
+def assert_shut(answer: Answer, app: App) -> None:
+    """401 in the way of RFC 6750, nothing told, and the app has not run."""
+    assert answer.status == 401
+    assert app.scopes == []
+    assert answer.header(b"content-type") == b"application/problem+json"
+    assert answer.header(b"cache-control") == b"no-store"
+    challenge = answer.header(b"www-authenticate")
+    assert challenge is not None
+    assert challenge.startswith(b"Bearer")

@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from ductape_asgi import Sessions
+from ductape_asgi import DuctapeMiddleware, Sessions
 from ductape_asgi.keys import new_access_key
 from ductape_asgi.stores.memory import MemoryStore
 from ductape_asgi.stores.sqlite import SQLiteStore
 
-from .forge import TAG, Clock, CountingStore, Forge
+from .asgi import App
+from .forge import TAG, Clock, CountingStore, Forge, verify
 
 MakeForge = Callable[..., Awaitable[Forge]]
 
@@ -86,3 +87,22 @@ async def es256(make_forge: MakeForge) -> Forge:
 @pytest.fixture
 async def hs256(make_forge: MakeForge) -> Forge:
     return await make_forge(algorithm="HS256")
+
+
+@pytest.fixture
+async def warm(make_forge: MakeForge, any_store: CountingStore) -> Forge:
+    """A session whose token is in the cache, on each embedded store."""
+    forge = await make_forge(store=any_store)
+    await verify(forge)
+    forge.store.calls.clear()
+    return forge
+
+
+@pytest.fixture
+def app() -> App:
+    return App()
+
+
+@pytest.fixture
+def door(app: App, forge: Forge) -> DuctapeMiddleware:
+    return DuctapeMiddleware(app, sessions=forge.sessions, tag=TAG, required=True, exempt=["/health", "/public/*"])

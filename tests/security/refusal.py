@@ -49,3 +49,9 @@ def _assert_quiet(refusal: SessionError, token: Any) -> None:
     assert len(message) < 300
     if isinstance(token, str):
         assert not any(len(part) > 20 and part in message for part in token.split("."))
+
+
+async def assert_not_inspected(forge: Forge, token: Any) -> None:
+    """`inspect` refuses it as well: it takes no token whose signature or form `verify` would not take."""
+    with pytest.raises(SessionError):
+        await forge.sessions.inspect(token=token)

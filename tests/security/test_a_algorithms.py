@@ -22,7 +22,7 @@ from ductape_asgi.keys import _checksum
 
 from .conftest import MakeForge
 from .forge import ATTACKER, Clock, Forge, b64, dump, mac
-from .refusal import assert_refused
+from .refusal import assert_not_inspected, assert_refused
 
 pytestmark = pytest.mark.anyio
 
@@ -221,7 +221,10 @@ ATTACKS["A24-token-and-two-more"] = lambda f: f"{f.token}.{f.parts[1]}.{f.parts[
 
 @pytest.mark.parametrize("recipe", ATTACKS.values(), ids=ATTACKS)
 async def test_a_header_that_is_not_ours_is_refused(forge: Forge, recipe: Recipe) -> None:
-    assert isinstance(await assert_refused(forge, recipe(forge)), InvalidToken)
+    token = recipe(forge)
+
+    assert isinstance(await assert_refused(forge, token), InvalidToken)
+    await assert_not_inspected(forge, token)
 
 
 async def test_the_control_signed_by_the_same_workshop_is_accepted(forge: Forge) -> None:
@@ -257,7 +260,18 @@ async def test_a6_a_token_of_one_algorithm_is_refused_under_every_other(make_for
 
 # -- what the key loader refuses ---------------------------------------------------------------------------------------
 
+
+def _whole(root: bytes) -> str:
+    """An access key around this root, checksum and all."""
+    return "dak_" + b64(root + _checksum(b"access", root))
+
+
 BAD_ACCESS_KEYS: dict[str, Any] = {
+    "A5-zeros-with-checksum": _whole(bytes(32)),
+    "A5-counting-with-few-values": _whole(bytes(range(8)) * 4),
+    "A5-text-with-checksum": _whole(b"correct horse battery staple!123"),
+    "A5-short-with-checksum": _whole(bytes(range(100, 131))),
+    "A5-checksum-of-another-kind": "dak_" + b64(bytes(range(32)) + _checksum(b"publishable", bytes(range(32)))),
     "A5-empty": "",
     "A5-none-at-all": [],
     "A5-one-of-them-empty": ["", ""],

@@ -15,7 +15,7 @@ from ductape_asgi.keys import new_access_key
 
 from .conftest import MakeForge
 from .forge import TAG, Clock, CountingStore, Forge, dump
-from .refusal import assert_refused
+from .refusal import assert_not_inspected, assert_refused
 
 pytestmark = pytest.mark.anyio
 
@@ -70,7 +70,10 @@ ATTACKS: dict[str, Recipe] = {
 
 @pytest.mark.parametrize("recipe", ATTACKS.values(), ids=ATTACKS)
 async def test_a_kid_that_is_not_ours_is_refused_although_signed_by_us(forge: Forge, recipe: Recipe) -> None:
-    assert isinstance(await assert_refused(forge, recipe(forge)), InvalidToken)
+    token = recipe(forge)
+
+    assert isinstance(await assert_refused(forge, token), InvalidToken)
+    await assert_not_inspected(forge, token)
 
 
 @pytest.mark.parametrize("purpose", ["seal", "refresh", "store", "log"])

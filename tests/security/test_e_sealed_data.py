@@ -15,7 +15,7 @@ from joserfc.jwk import OctKey
 from ductape_asgi import InvalidToken
 from ductape_asgi.keys import new_access_key
 from ductape_asgi.models import Realm
-from ductape_asgi.tokens import AccessTokens, Contents
+from ductape_asgi.tokens import AccessTokens, Claims, Contents
 
 from .conftest import MakeForge
 from .forge import TAG, CountingStore, Forge, b64
@@ -203,6 +203,22 @@ async def test_e3_data_sealed_by_another_key_that_we_still_hold_is_refused(
     rolled = await make_forge(store=CountingStore(forge.store._store), access_key=[new_access_key(), access_key])
 
     await assert_refused(rolled, rolled.sign(rolled.header, forge.payload))
+
+
+async def test_e3_one_key_signs_and_seals_although_we_hold_both(make_forge: MakeForge, access_key: str) -> None:
+    """Data that was sealed for this very token, by another of our keys than the one that signed it."""
+    rolled = await make_forge(access_key=[new_access_key(), access_key])
+    older = rolled.sessions.keyring.members[1]
+
+    await assert_refused(rolled, rolled.sealed_by(older))
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Claims) if field.name != "data"])
+def test_e4_every_claim_but_the_data_is_bound_to_the_seal(name: str) -> None:
+    claims = Claims("kid", "aud", "sub", "sid", "jti", "tag", 1, 2, 3, 4, 5)
+    other = 9 if isinstance(getattr(claims, name), int) else "other"
+
+    assert dataclasses.replace(claims, **{name: other}).bound() != claims.bound()
 
 
 async def test_e4_a_token_and_its_data_from_another_realm_do_not_fit_together(make_forge: MakeForge) -> None:

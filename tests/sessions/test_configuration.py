@@ -227,7 +227,7 @@ def test_from_env_says_what_is_missing_or_bad(
 @pytest.fixture
 def empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
-    yield tmp_path
+    return tmp_path
 
 
 @pytest.mark.parametrize("store", [None, "memory://", "sqlite:///sub/sessions.db", "sqlite:////nowhere/x.db"])

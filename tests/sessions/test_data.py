@@ -125,7 +125,9 @@ async def test_dicts_cannot_be_changed(session: Session[Any], mutation: str, whe
 
 
 @pytest.mark.parametrize("mutation", LIST_MUTATIONS)
-@pytest.mark.parametrize("where", [lambda data: data["list"], lambda data: data["list"][1], lambda data: data["dict"]["a"]["b"]])
+@pytest.mark.parametrize(
+    "where", [lambda data: data["list"], lambda data: data["list"][1], lambda data: data["dict"]["a"]["b"]]
+)
 async def test_lists_cannot_be_changed(session: Session[Any], mutation: str, where: Callable[[Any], Any]) -> None:
     with pytest.raises(TypeError):
         LIST_MUTATIONS[mutation](where(session.data))

@@ -16,7 +16,9 @@ pytestmark = pytest.mark.anyio
 BOB = {"userId": "bob"}
 
 
-async def start(sessions: Sessions, count: int, data: dict[str, Any] | None = None, **options: Any) -> list[IssuedSession]:
+async def start(
+    sessions: Sessions, count: int, data: dict[str, Any] | None = None, **options: Any
+) -> list[IssuedSession]:
     return [await sessions.start(**{"tag": TAG, "data": data or ANN, **options}) for _ in range(count)]
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from ductape_asgi import DataTooLarge, CookiePolicy, IssuedSession, SessionLimitReached, Sessions, TagPolicy
+from ductape_asgi import CookiePolicy, DataTooLarge, IssuedSession, SessionLimitReached, Sessions, TagPolicy
 
 from .conftest import MakeSessions
 from .support import ANN, TAG, Clock, accepted
@@ -120,7 +120,9 @@ async def largest(sessions: Sessions) -> tuple[IssuedSession, int]:
 STEP = 57 + 13
 
 
-@pytest.mark.parametrize(("name", "prefix"), [("ductape", "__Host-"), ("a-much-longer-cookie-name-than-usual", "__Host-")])
+@pytest.mark.parametrize(
+    ("name", "prefix"), [("ductape", "__Host-"), ("a-much-longer-cookie-name-than-usual", "__Host-")]
+)
 async def test_cookie_name_and_token_have_4096_bytes_together(
     make_sessions: MakeSessions, name: str, prefix: str
 ) -> None:

@@ -39,13 +39,13 @@ class Data:
 
 
 class ExtendedTyped(ExtendedTypedDict):
-    userId: str  # noqa: N815
+    userId: str
     age: int
     roles: list[str]
 
 
 class Typed(TypedDict):
-    userId: str  # noqa: N815
+    userId: str
     age: int
     roles: list[str]
 

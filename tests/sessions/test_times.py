@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import timedelta
 
 import pytest
@@ -198,9 +199,7 @@ async def test_a_refused_request_is_no_use(idling: Sessions, clock: Clock) -> No
     assert await accepted(idling, issued.token) == "expired_token"
 
 
-async def test_use_by_one_worker_keeps_the_session_alive_in_another(
-    make_sessions: MakeSessions, clock: Clock
-) -> None:
+async def test_use_by_one_worker_keeps_the_session_alive_in_another(make_sessions: MakeSessions, clock: Clock) -> None:
     policy = TagPolicy(TAG, expires_in="1d", idle_ttl=600)
     here, there = [await make_sessions(tags=[policy]) for _ in range(2)]
     issued = await started(here)
@@ -224,7 +223,7 @@ async def test_last_use_is_written_at_most_once_a_minute(make_sessions: MakeSess
             await used(sessions, issued, clock)
     written = sorted({at for touch in store.touched for at in touch.values()})
     assert 8 <= len(written) <= 10
-    assert min(later - earlier for earlier, later in zip(written, written[1:], strict=False)) >= 60
+    assert min(later - earlier for earlier, later in itertools.pairwise(written)) >= 60
 
 
 async def test_last_seen_is_written_off_the_request_path(make_sessions: MakeSessions, clock: Clock) -> None:
