@@ -46,12 +46,13 @@ async def _against_aiosqlite(report: Report, sessions: Sessions, folder: str) ->
     size = _row_size(f"{folder}/store.db")
     connection = await _opened(f"{folder}/aiosqlite.db")
     try:
-        insert, start = _insert(connection, size), _start(sessions)
+        insert, sharing, start = _insert(connection, size), _insert_sharing(connection, size), _start(sessions)
         samples = await interleave_async(
             {
                 "aiosqlite, alone": lambda: _round(insert, 1, _ALONE),
                 "aiosqlite, 32": lambda: _round(insert, _CALLERS, _EACH),
                 "aiosqlite, 32 again": lambda: _round(insert, _CALLERS, _EACH),
+                "aiosqlite sharing, 32": lambda: _round(sharing, _CALLERS, _EACH),
                 "start, alone": lambda: _round(start, 1, _ALONE),
                 "start, 32": lambda: _round(start, _CALLERS, _EACH),
             },
@@ -64,10 +65,15 @@ async def _against_aiosqlite(report: Report, sessions: Sessions, folder: str) ->
 
 def _rates(report: Report, samples: Samples, size: int) -> None:
     report.null(samples, "aiosqlite, 32", "aiosqlite, 32 again")
-    for name, title in (("aiosqlite", f"aiosqlite: insert of {size} bytes and commit"), ("start", "sessions.start()")):
-        for callers in ("alone", "32"):
-            note = "1 caller" if callers == "alone" else f"{callers} callers"
-            report.figure(title, 1e9 / statistics.median(samples[f"{name}, {callers}"]), "/s", note)
+    insert = f"aiosqlite: insert of {size} bytes and commit"
+    for arm, title in {
+        "aiosqlite, alone": f"{insert}, 1 caller",
+        "aiosqlite, 32": f"{insert}, 32 callers, one by one",
+        "aiosqlite sharing, 32": f"{insert}, 32 callers, sharing transactions",
+        "start, alone": "sessions.start(), 1 caller",
+        "start, 32": "sessions.start(), 32 callers",
+    }.items():
+        report.figure(title, 1e9 / statistics.median(samples[arm]), "/s")
     middle, low, high = ratio(samples, "aiosqlite, 32", "start, 32")
     name = "sessions.start() over insert and commit through aiosqlite, 32 callers"
     report.gate(name, middle, bound=2, unit="times", at_least=True, note=spread(low, high))
@@ -83,6 +89,19 @@ async def _opened(path: str) -> aiosqlite.Connection:
 
 
 def _insert(connection: aiosqlite.Connection, size: int) -> Write:
+    """Each row in a transaction of its own."""
+    shared, turn = _insert_sharing(connection, size), anyio.Lock()
+
+    async def insert(number: int) -> None:
+        async with turn:
+            await shared(number)
+
+    return insert
+
+
+def _insert_sharing(connection: aiosqlite.Connection, size: int) -> Write:
+    """Without taking turns: a commit takes along what others have inserted so far, and a roll-back would as well."""
+
     async def insert(number: int) -> None:
         row = (os.urandom(11).hex(), os.urandom(size - 22))
         await connection.execute("INSERT INTO sessions VALUES (?, ?)", row)

@@ -241,10 +241,9 @@ class DuctapeMiddleware:
 
     def _lay(self, scope: Scope, session: Session[Any] | None, error: DuctapeError | None) -> None:
         view = self._view(session)
-        if session is None and not isinstance(scope.get("user", ANONYMOUS), SessionUser):
-            # Another middleware knows who this is.
-            view.pop("user", None)
-            view.pop("auth", None)
+        for key, ours in (("user", SessionUser), ("auth", SessionCredentials)):
+            if session is None and not isinstance(scope.get(key, view.get(key)), ours):
+                view.pop(key, None)  # Another middleware knows who this is.
         # Written in place: with a copy, outer access logs would see neither our keys nor the route.
         scope.update(view)
         scope.pop(ERROR_KEY, None)

@@ -159,13 +159,9 @@ async def test_an_app_that_raises_in_its_start_up_raises_through_and_sessions_cl
         await receive()
         raise ZeroDivisionError
 
-    server = Server(DuctapeMiddleware(broken, sessions=sessions, tag=TAG))
     with pytest.raises(ExceptionGroup) as caught:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(server.run)
-            await server.tell("startup")
+        await lives(DuctapeMiddleware(broken, sessions=sessions, tag=TAG))
     assert caught.group_contains(ZeroDivisionError)
-    assert server.sent == []
     assert openings(store) == (1, 1)
 
 

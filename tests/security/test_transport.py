@@ -15,6 +15,10 @@ pytestmark = pytest.mark.anyio
 # -- D5: the Authorization header --------------------------------------------------------------------------------------
 
 AUTHORIZATION = {
+    "D5-two-blanks": b"Bearer  {token}",
+    "D5-trailing-blank": b"Bearer {token} ",
+    "D5-leading-blank": b" Bearer {token}",
+    "D5-tab": b"Bearer\t{token}",
     "D5-no-blank": b"Bearer{token}",
     "D5-two-tokens": b"Bearer {token},{token}",
     "D5-two-tokens-and-a-blank": b"Bearer {token}, {token}",
@@ -70,7 +74,7 @@ async def test_a_malformed_bearer_is_refused(
 
 
 #: Their first word is not `Bearer` but some other scheme's name, and other schemes are not ours.
-OTHER_SCHEMES = {"D5-no-blank", "D5-colon", "D5-vertical-tab"}
+OTHER_SCHEMES = {"D5-no-blank", "D5-colon", "D5-vertical-tab", "D5-tab", "D5-leading-blank"}
 
 
 @pytest.mark.parametrize("name", sorted(AUTHORIZATION.keys() - OTHER_SCHEMES))

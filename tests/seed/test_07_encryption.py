@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import json
 from collections.abc import Iterator
 
@@ -46,9 +47,11 @@ def layers(text: bytes) -> Iterator[bytes]:
                 continue
             if base64.urlsafe_b64encode(decoded).rstrip(b"=") == part:
                 yield from layers(decoded)
-    if text.startswith(b"{"):
-        for value in json.loads(text).values():
-            yield from layers(str(value).encode())
+    with contextlib.suppress(ValueError):  # ciphertext is no JSON
+        document = json.loads(text)
+        if isinstance(document, dict):
+            for value in document.values():
+                yield from layers(str(value).encode())
 
 
 def spellings(secret: str) -> Iterator[bytes]:
