@@ -41,7 +41,7 @@ class Entry:
         "touch_at",
         "usable_from",
         "used",
-        "view",
+        "user",
     )
 
     def __init__(
@@ -67,9 +67,9 @@ class Entry:
         self.check_at = 0.0
         self.size = size + _ENTRY_OVERHEAD
         self.cookie: bytes | None = None
-        # What the one middleware that prepared this entry lays on a scope.
+        # The one middleware that accepts this session without a second look, and the `user` it lays on the scope.
         self.owner: object = None
-        self.view: dict[str, Any] = {}
+        self.user: object = None
         self.used = False
         self.slot = -1
 
@@ -108,7 +108,7 @@ class VerifiedTokens:
         self._ring: list[Entry | None] = [None] * size
         self._free = list(range(size - 1, -1, -1))
         self._hand = 0
-        self._groups: dict[str, set[Entry]] = {}
+        self._groups: dict[str, Entry | set[Entry]] = {}
         self._readings: dict[str, set[Reading]] = {}
         self._lock = threading.RLock()
 
@@ -150,22 +150,22 @@ class VerifiedTokens:
             self._ring[entry.slot] = entry
             self.by_tail[entry.bearer[-TAIL:]] = entry
             for name in (entry.session.session_id, entry.person):
-                self._groups.setdefault(name, set()).add(entry)
+                self._join(name, entry)
             self.bytes += entry.size
 
     def link_cookie(self, entry: Entry, header: bytes) -> None:
-        """Find `entry` by this exact ``Cookie`` header too; the newest header of an entry replaces the one before."""
+        """Find `entry` by exactly this ``Cookie`` header too; the newest of an entry replaces the one before."""
         with self._lock:
             if entry.slot < 0:
                 return
             self._unlink_cookie(entry)
-            other = self.by_cookie.get(header)
+            other = self.by_cookie.get(middle_of(header))
             if other is not None:
                 self._unlink_cookie(other)
             entry.cookie = header
             entry.size += len(header)
             self.bytes += len(header)
-            self.by_cookie[header] = entry
+            self.by_cookie[middle_of(header)] = entry
             while self.bytes > self._max_bytes:
                 self._evict_one()
 
@@ -193,21 +193,41 @@ class VerifiedTokens:
             entry.slot = -1
             del self.by_tail[entry.bearer[-TAIL:]]
             for name in (entry.session.session_id, entry.person):
-                _discard(self._groups, name, entry)
+                self._leave(name, entry)
             self.bytes -= entry.size
 
     def _forget(self, name: str, spared: str | None) -> None:
         with self._lock:
             for reading in self._readings.get(name, ()):
                 reading.tainted = reading.tainted or reading.session_id != spared
-            for entry in list(self._groups.get(name, ())):
+            for entry in self._group(name):
                 if entry.session.session_id != spared:
                     self.remove(entry)
 
+    # Most groups have one member.  A set for each of them would cost more than the rest of the entry.
+
+    def _group(self, name: str) -> list[Entry]:
+        group = self._groups.get(name)
+        return [] if group is None else list(group) if isinstance(group, set) else [group]
+
+    def _join(self, name: str, entry: Entry) -> None:
+        group = self._groups.setdefault(name, entry)
+        if isinstance(group, set):
+            group.add(entry)
+        elif group is not entry:
+            self._groups[name] = {group, entry}
+
+    def _leave(self, name: str, entry: Entry) -> None:
+        group = self._groups.get(name)
+        if isinstance(group, set) and len(group) > 1:
+            group.discard(entry)
+        else:
+            self._groups.pop(name, None)
+
     def _make_room(self, entry: Entry) -> None:
         # Who mints tokens without end pushes out their own entries, not everybody's.
-        own = self._groups.get(entry.person, ())
-        if len(own) >= self._share:
+        own = self._groups.get(entry.person)
+        if isinstance(own, set) and len(own) >= self._share:
             self.remove(next(iter(own)))
         while not self._free or self.bytes + entry.size > self._max_bytes:
             self._evict_one()
@@ -225,10 +245,16 @@ class VerifiedTokens:
 
     def _unlink_cookie(self, entry: Entry) -> None:
         if entry.cookie is not None:
-            del self.by_cookie[entry.cookie]
+            del self.by_cookie[middle_of(entry.cookie)]
             self.bytes -= len(entry.cookie)
             entry.size -= len(entry.cookie)
             entry.cookie = None
+
+
+def middle_of(header: bytes) -> bytes:
+    """What a ``Cookie`` header is found by: its middle lies in the sealed part of the token, most of what it holds."""
+    middle = len(header) >> 1
+    return header[middle : middle + TAIL]
 
 
 def _discard(groups: dict[str, set[Any]], name: str, item: object) -> None:

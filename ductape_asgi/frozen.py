@@ -15,6 +15,9 @@ def _refuse(self: object, *args: object, **kwargs: object) -> NoReturn:
     raise TypeError("session data cannot be changed; use sessions.update(...) or work on copy.deepcopy(data)")
 
 
+_CONTAINERS = (dict, list)
+
+
 class FrozenDict(dict[str, Any]):
     """A read-only dict.  `copy.deepcopy` and pickling answer a plain one."""
 
@@ -48,12 +51,15 @@ def _plain(value: Any) -> Any:
 
 
 def freeze(value: Any) -> Any:
-    """A frozen copy of a JSON value."""
-    if isinstance(value, dict):
+    """A frozen copy of a plain JSON value."""
+    if type(value) is dict:
         frozen = FrozenDict.__new__(FrozenDict)
-        dict.update(frozen, {key: freeze(item) for key, item in value.items()})
+        dict.update(frozen, value)
+        for key, item in value.items():
+            if type(item) in _CONTAINERS:
+                dict.__setitem__(frozen, key, freeze(item))
         return frozen
-    if isinstance(value, list):
+    if type(value) is list:
         items = FrozenList.__new__(FrozenList)
         list.extend(items, map(freeze, value))
         return items
@@ -67,11 +73,6 @@ def thaw(value: Any) -> Any:
     if isinstance(value, list):
         return [thaw(item) for item in value]
     return value
-
-
-def load_frozen(document: bytes) -> Any:
-    """Parse JSON of our own making into frozen values; fresh at each call."""
-    return freeze(json.loads(document))
 
 
 def dump_json(data: object, *, what: str = "data") -> bytes:
@@ -88,6 +89,11 @@ def dump_json(data: object, *, what: str = "data") -> bytes:
         return json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     except (TypeError, ValueError, RecursionError) as error:  # ValueError includes UnicodeEncodeError
         raise InvalidData(f"{what} cannot be written as JSON: {type(error).__name__}") from None
+
+
+def looks_written(document: bytes) -> bool:
+    """Whether JSON that was parsed before is surely within what `dump_json` lets pass, as far as a glance can tell."""
+    return document.count(b"{") + document.count(b"[") <= MAX_DEPTH and b"\\u" not in document
 
 
 def _check(value: object, path: str, depth: int) -> None:

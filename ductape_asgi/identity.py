@@ -1,15 +1,11 @@
-"""Who a request is from, in Starlette's own terms: ``request.user`` and ``request.auth``.
-
-All requests with one cached token share these objects, so nothing about them can be changed.
-"""
+"""Who a request is from and what they may, in Starlette's own terms: ``request.user`` and ``request.auth``."""
 
 from __future__ import annotations
 
 from typing import Any, NoReturn
 
-from starlette.authentication import AuthCredentials, BaseUser
+from starlette.authentication import BaseUser
 
-from .frozen import freeze
 from .models import Session
 
 
@@ -18,7 +14,10 @@ def _refuse(self: object, name: str, value: object = None) -> NoReturn:
 
 
 class SessionUser(BaseUser):
-    """The person of a session, or of none."""
+    """The person of a session, or of none; ``request.user``, and with its `scopes` also ``request.auth``.
+
+    All requests with one cached token share it, so nothing about it can be changed.
+    """
 
     __slots__ = ("session",)
     session: Session[Any] | None
@@ -39,24 +38,16 @@ class SessionUser(BaseUser):
     def identity(self) -> str:
         return (self.session.identifier or "") if self.session is not None else ""
 
+    @property
+    def scopes(self) -> list[str]:
+        """``authenticated``, ``role:<r>`` and ``permission:<p>``; without a session, none."""
+        if self.session is None:
+            return []
+        roles = [f"role:{name}" for name in sorted(self.session.roles)]
+        return ["authenticated", *roles, *(f"permission:{name}" for name in sorted(self.session.permissions))]
+
     def __repr__(self) -> str:
         return f"<SessionUser {'signed in' if self.session is not None else 'anonymous'}>"
 
 
-class SessionCredentials(AuthCredentials):
-    """The scopes of a session: ``authenticated``, ``role:<r>``, ``permission:<p>``; of none, no scopes."""
-
-    scopes: list[str]
-    __setattr__ = __delattr__ = _refuse
-
-    def __init__(self, session: Session[Any] | None) -> None:
-        scopes: list[str] = []
-        if session is not None:
-            roles = [f"role:{name}" for name in sorted(session.roles)]
-            permissions = [f"permission:{name}" for name in sorted(session.permissions)]
-            scopes = ["authenticated", *roles, *permissions]
-        object.__setattr__(self, "scopes", freeze(scopes))
-
-
 ANONYMOUS = SessionUser(None)
-NO_CREDENTIALS = SessionCredentials(None)

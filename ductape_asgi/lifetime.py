@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -48,14 +49,16 @@ class Lifetime:
         opened = self._opened
         return opened is not None and opened.pid == os.getpid() and opened.token == anyio.lowlevel.current_token()
 
-    async def ensure(self) -> None:
-        """Open here, unless it is open.
+    async def ensure(self) -> object:
+        """Open here, unless it is open.  Returns what stands for the running event loop.
 
         Raises:
             ConfigurationError, StoreUnavailable: from the store's `open`.
         """
-        if not self.is_open():
+        opened, here = self._opened, anyio.lowlevel.current_token()
+        if opened is None or opened.token != here or opened.pid != os.getpid():
             await self._opened_here()
+        return here
 
     async def enter(self) -> None:
         """Open here, and stay open until as many have left as entered."""
@@ -125,15 +128,11 @@ class Lifetime:
         return self._gate[1]
 
 
-def _spawn(work: Callable[[], Awaitable[None]]) -> object:
+def _spawn(work: Callable[[], Coroutine[Any, Any, None]]) -> object:
     """Start a task that belongs to the loop itself and to none of its callers, so that any task may end it."""
     loop = anyio.lowlevel.current_token().native_token
     if isinstance(loop, asyncio.AbstractEventLoop):
-
-        async def run() -> None:
-            await work()
-
-        return loop.create_task(run())
+        return loop.create_task(work())
     import trio
 
     return trio.lowlevel.spawn_system_task(work)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Generic, Literal, NoReturn, TypeVar
+from functools import lru_cache
+from typing import Any, Generic, Literal, NoReturn, TypeVar, cast
 
 from .errors import ConfigurationError
-from .frozen import dump_json, load_frozen
+from .frozen import dump_json, freeze
 
 DataT = TypeVar("DataT")
 
@@ -53,6 +55,12 @@ class ClientInfo:
     label: str | None = None
 
 
+@lru_cache(maxsize=1024)
+def _shared(names: frozenset[str]) -> frozenset[str]:
+    """One object for all equal sets: most people have the roles that most people have."""
+    return names
+
+
 class Session(Generic[DataT]):
     """A verified session.  It cannot be changed, and each access to `data` answers a fresh value.
 
@@ -62,6 +70,7 @@ class Session(Generic[DataT]):
     __slots__ = (
         "_document",
         "_load",
+        "_plain",
         "auth_time",
         "expires_at",
         "identifier",
@@ -82,7 +91,8 @@ class Session(Generic[DataT]):
     expires_at: datetime
     auth_time: datetime
     _document: bytes
-    _load: Callable[[bytes], DataT]
+    _load: Callable[[bytes], DataT] | None
+    _plain: dict[str, Any] | None
 
     def __init__(
         self,
@@ -97,28 +107,31 @@ class Session(Generic[DataT]):
         issued_at: datetime,
         expires_at: datetime,
         auth_time: datetime,
-        load: Callable[[bytes], DataT] = load_frozen,
+        load: Callable[[bytes], DataT] | None = None,
     ) -> None:
-        values: dict[str, object] = {
-            "session_id": session_id,
-            "tag": tag,
-            "identifier": identifier,
-            "realm": realm,
-            "roles": frozenset(roles),
-            "permissions": frozenset(permissions),
-            "issued_at": issued_at,
-            "expires_at": expires_at,
-            "auth_time": auth_time,
-            "_document": data if isinstance(data, bytes) else dump_json(dict(data)),
-            "_load": load,
-        }
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
+        put = object.__setattr__
+        put(self, "session_id", session_id)
+        put(self, "tag", tag)
+        put(self, "identifier", identifier)
+        put(self, "realm", realm)
+        put(self, "roles", _shared(frozenset(roles)))
+        put(self, "permissions", _shared(frozenset(permissions)))
+        put(self, "issued_at", issued_at)
+        put(self, "expires_at", expires_at)
+        put(self, "auth_time", auth_time)
+        put(self, "_document", data if isinstance(data, bytes) else dump_json(dict(data)))
+        put(self, "_load", load)
+        put(self, "_plain", None)
 
     @property
     def data(self) -> DataT:
         """What `start` or the last `update` put in: a read-only dict, or an instance of the tag's schema."""
-        return self._load(self._document)
+        if self._load is not None:
+            return self._load(self._document)
+        if self._plain is None:
+            object.__setattr__(self, "_plain", json.loads(self._document))
+        # A copy for each access: whatever a handler manages to do to it, the next request does not see it.
+        return cast("DataT", freeze(self._plain))
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError("a Session cannot be changed; use sessions.update(...)")
@@ -127,7 +140,7 @@ class Session(Generic[DataT]):
         raise AttributeError("a Session cannot be changed; use sessions.update(...)")
 
     def _key(self) -> tuple[object, ...]:
-        return tuple(getattr(self, name) for name in self.__slots__ if name != "_load")
+        return tuple(getattr(self, name) for name in self.__slots__ if name not in ("_load", "_plain"))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Session) and self._key() == other._key()
@@ -140,6 +153,9 @@ class Session(Generic[DataT]):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Session[DataT]:
         return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Session is not pickled; pass its session_id, or the token to verify again")
 
     def __repr__(self) -> str:
         return f"<Session {self.session_id} tag={self.tag!r} realm='{self.realm}' expires_at={self.expires_at:%FT%TZ}>"

@@ -107,10 +107,31 @@ async def answer(error: DuctapeError, scope: Scope, receive: Receive, send: Send
 
 
 def note(sent: list[Any], message: Message) -> Awaitable[None]:
-    """A `send` bound to ``[False, send]``, which notes there that it was used.  (A closure would be slower to make.)"""
-    sent[0] = True
+    """A `send` bound to ``[False, send]``, which notes there that the response has started.
+
+    A response of status 500 is withheld, behind these two, until the app has ended: the error page of a mounted app
+    comes before the error itself, and that may be one of ours, to be answered in its place.
+    """
+    if not sent[0]:
+        if message.get("status") == 500 or len(sent) > 2:
+            return _withhold(sent, message)
+        sent[0] = True
     answered: Awaitable[None] = sent[1](message)
     return answered
+
+
+async def _withhold(sent: list[Any], message: Message) -> None:
+    sent.append(message)
+    if message.get("more_body", False):
+        await release(sent)
+
+
+async def release(sent: list[Any]) -> None:
+    """Send what was withheld."""
+    withheld, sent[0] = sent[2:], True
+    del sent[2:]
+    for message in withheld:
+        await sent[1](message)
 
 
 async def answering(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
@@ -128,7 +149,11 @@ async def answering(app: ASGIApp, scope: Scope, receive: Receive, send: Send) ->
     except DuctapeError as error:
         if sent[0]:
             raise
+        del sent[2:]
         await answer_failure(error, scope, _nothing if connected else receive, send)
+    finally:
+        if len(sent) > 2:
+            await release(sent)
 
 
 async def answer_failure(error: DuctapeError, scope: Scope, receive: Receive, send: Send) -> None:

@@ -13,16 +13,17 @@ from importlib.util import find_spec
 from typing import Any, NotRequired, Required, get_args, get_origin, get_type_hints
 
 from .errors import ConfigurationError, InvalidData
-from .frozen import dump_json, load_frozen
+from .frozen import dump_json
 
 
 class Schema:
     """How the data of one tag is read and written.
 
-    `load` answers a fresh value for stored JSON and raises `InvalidData`, naming the field, where it does not fit.
+    `load` answers a fresh value for stored JSON and raises `InvalidData`, naming the field, where it does not fit;
+    None: any JSON object will do.
     """
 
-    def __init__(self, load: Callable[[bytes], Any], to_dict: Callable[[Any], Any]) -> None:
+    def __init__(self, load: Callable[[bytes], Any] | None, to_dict: Callable[[Any], Any]) -> None:
         self.load = load
         self._to_dict = to_dict
 
@@ -33,8 +34,17 @@ class Schema:
             InvalidData: it does not fit the schema, or JSON cannot hold it.
         """
         document = dump_json(data if isinstance(data, dict) else self._to_dict(data))
-        self.load(document)
+        self.check(document)
         return document
+
+    def check(self, document: bytes) -> None:
+        """Whether stored JSON fits.
+
+        Raises:
+            InvalidData: it does not; names the field.
+        """
+        if self.load is not None:
+            self.load(document)
 
 
 def schema_for(kind: object) -> Schema:
@@ -44,7 +54,7 @@ def schema_for(kind: object) -> Schema:
         ConfigurationError: not a supported kind of type, or the library it needs is not installed.
     """
     if kind is None:
-        return Schema(load_frozen, lambda data: data)
+        return Schema(None, lambda data: data)
     if isinstance(kind, type) and hasattr(kind, "__struct_fields__"):
         return _msgspec_schema(kind)
     if isinstance(kind, type) and hasattr(kind, "__pydantic_validator__"):

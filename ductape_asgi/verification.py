@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 import anyio
-import anyio.lowlevel
 
 from .audit import audit, logger
 from .cache import TAIL, Entry, person_key
@@ -71,8 +71,8 @@ class Verifier:
         if not trusted and self._on_stale == "refuse":
             raise StoreUnavailable("revocations cannot be followed now, and on_stale='refuse'")
         try:
-            await self._worker.ready()
-            return await self._miss(context, policies, token, join=trusted and not fresh)
+            loop = await self._worker.ready()
+            return await self._miss(context, policies, token, loop if trusted and not fresh else None)
         except SessionError as error:
             audit(
                 "token.refused", context.log_key, context.audience, ",".join(policies), reason=f"{error.code}: {error}"
@@ -121,11 +121,11 @@ class Verifier:
         return True
 
     async def _miss(
-        self, context: RealmContext, policies: Mapping[str, TagPolicy], token: str | None, *, join: bool
+        self, context: RealmContext, policies: Mapping[str, TagPolicy], token: str | None, loop: object
     ) -> Session[Any]:
-        if not isinstance(token, str) or not join:
+        if not isinstance(token, str) or loop is None:
             return await self._look(context, policies, token, _Flight())
-        key = (anyio.lowlevel.current_token(), context.audience, token, tuple(policies))
+        key = (loop, context.audience, token, tuple(policies))
         while (flight := self._flights.get(key)) is not None and not flight.stale():
             await flight.done.wait()
             if flight.result is not None:
@@ -170,12 +170,13 @@ class Verifier:
             flight.stale = lambda: reading.tainted
             record = await self._worker.store.verify(claims.session_id, generation=contents.generation)
             record = _checked(record, claims, now)
-            document = context.data_of(record) if record.version > claims.version else contents.document
-            session = self._session(context, policy, claims, contents, document)
+            if record.version > claims.version:
+                contents = _updated(contents, context.data_of(record))
+            session = self._session(context, policy, claims, contents)
             seen_at = self._seen(record, now)
             # Where the sign of life of a new generation could not be recorded, each use must ask again.
             if contents.generation != record.generation or record.seen_generation >= record.generation:
-                entry = self._entry(claims, record, session, token, len(document))
+                entry = self._entry(claims, record, session, token, len(contents.document))
                 entry.seen(seen_at, TOUCH_EVERY)
                 self._cache.add(entry, reading)
         return session
@@ -187,18 +188,20 @@ class Verifier:
         self._worker.note_use(record.session_id, now)
         return now
 
-    def _session(
-        self, context: RealmContext, policy: TagPolicy, claims: Claims, contents: Contents, document: bytes
-    ) -> Session[Any]:
-        data = _loaded(policy, document)
+    def _session(self, context: RealmContext, policy: TagPolicy, claims: Claims, contents: Contents) -> Session[Any]:
+        try:
+            policy.codec.check(contents.document)
+        except InvalidData as error:
+            logger.warning("session data of tag %s no longer fits: %s", policy.tag, error)
+            raise InvalidToken(f"the session's {error}") from None
         return Session(
             session_id=claims.session_id,
             tag=claims.tag,
             identifier=contents.identifier,
             realm=context.realm,
-            data=document,
-            roles=policy.roles_in(data),
-            permissions=policy.permissions_in(data),
+            data=contents.document,
+            roles=policy.roles_in(contents.plain),
+            permissions=policy.permissions_in(contents.plain),
             issued_at=instant(claims.issued_at),
             expires_at=instant(claims.expires_at),
             auth_time=instant(claims.auth_time),
@@ -233,12 +236,6 @@ def _checked(record: SessionRecord | None, claims: Claims, now: float) -> Sessio
     return record
 
 
-def _loaded(policy: TagPolicy, document: bytes) -> Mapping[str, Any]:
-    """The data as plain JSON, after a check that it fits the schema still."""
-    try:
-        policy.codec.load(document)
-    except InvalidData as error:
-        logger.warning("session data of tag %s no longer fits: %s", policy.tag, error)
-        raise InvalidToken(f"the session's {error}") from None
-    plain: Mapping[str, Any] = json.loads(document)
-    return plain
+def _updated(contents: Contents, document: bytes) -> Contents:
+    """The contents of a token whose session has newer data in the store."""
+    return replace(contents, document=document, plain=json.loads(document))

@@ -36,13 +36,13 @@ class Worker:
         self._seen: dict[str, float] = {}
         self._purge_at = 0.0
 
-    async def ready(self) -> None:
-        """Open, unless it is.
+    async def ready(self) -> object:
+        """Open, unless it is.  Returns what stands for the running event loop.
 
         Raises:
             ConfigurationError, StoreUnavailable: the store cannot be opened.
         """
-        await self.lifetime.ensure()
+        return await self.lifetime.ensure()
 
     def note_use(self, session_id: str, at: float) -> None:
         """Have a last use written soon, off the request path."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -144,7 +145,13 @@ def test_a_guard_of_nothing_is_a_configuration_error(make: Any) -> None:
 
 
 def scope_with(found: Session[Any] | None, **more: Any) -> dict[str, Any]:
-    return {"type": "http", "headers": [], "ductape.session": found, "ductape.clock": lambda: NOW, **more}
+    return {
+        "type": "http",
+        "headers": [],
+        "ductape.session": found,
+        "ductape.options": SimpleNamespace(clock=lambda: NOW),
+        **more,
+    }
 
 
 @pytest.mark.anyio

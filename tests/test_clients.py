@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ductape_asgi import ClientInfo, ConfigurationError, InvalidData
+from ductape_asgi import ClientInfo, ConfigurationError, DuctapeMiddleware, InvalidData, Sessions, new_access_key
 from ductape_asgi.clients import client_from, label_of, proxy_networks
+from tests.asgi_client import call
 
 TRUSTED = proxy_networks(["10.0.0.0/8", "::1", "fd00::/8"])
 
 
 def address(peer: str | None, *forwarded: str | bytes, trusted: Any = TRUSTED) -> str | None:
     headers = [(b"x-forwarded-for", one if isinstance(one, bytes) else one.encode()) for one in forwarded]
-    scope = {"type": "http", "headers": headers, "client": None if peer is None else (peer, 1234)}
-    return client_from(scope, trusted).ip
+    scope: dict[str, Any] = {"type": "http", "headers": headers, "client": None if peer is None else (peer, 1234)}
+    # As a middleware with these `trusted_proxies` leaves it.
+    scope["ductape.options"] = SimpleNamespace(trusted_proxies=trusted)
+    return client_from(scope).ip
 
 
 @pytest.mark.parametrize(
@@ -50,6 +54,23 @@ def test_the_last_hop_that_no_trusted_proxy_has_is_the_client(
     peer: str | None, forwarded: list[Any], expected: str | None
 ) -> None:
     assert address(peer, *forwarded) == expected
+
+
+@pytest.mark.anyio
+async def test_a_sign_in_behind_a_middleware_with_trusted_proxies_comes_from_whom_they_saw() -> None:
+    sessions = Sessions(access_key=new_access_key(), product="shop", env="prd", store="memory://")
+
+    async def login(scope: Any, receive: Any, send: Any) -> None:
+        await sessions.start(tag="user-session", data={"userId": "ann"}, client=scope)
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    for trusted, expected in ((["203.0.113.0/24"], "198.51.100.1"), ([], "203.0.113.9")):
+        app = DuctapeMiddleware(login, sessions=sessions, tag="user-session", trusted_proxies=trusted)
+        async with sessions:
+            await call(app, headers=[(b"x-forwarded-for", b"6.6.6.6, 198.51.100.1")])
+            page = await sessions.list(tag="user-session", identifier="ann")
+        assert page.sessions[0].client.ip == expected
 
 
 def test_without_trusted_proxies_only_the_peer_counts() -> None:
@@ -123,7 +144,19 @@ def test_any_user_agent_is_kept_short(raw: bytes) -> None:
 def test_none_is_an_unknown_client_and_a_client_info_is_itself() -> None:
     mine = ClientInfo(ip="203.0.113.9", label="laptop")
     assert client_from(None) == ClientInfo()
-    assert client_from(mine) is mine
+    assert client_from(mine) == mine
+
+
+def test_a_client_info_of_any_length_is_kept_short() -> None:
+    long = ClientInfo(ip="1" * 5000, user_agent="x" * 5000, label="y" * 5000)
+    kept = client_from(long)
+    assert [len(text or "") for text in (kept.ip, kept.user_agent, kept.label)] == [400] * 3
+
+
+@pytest.mark.parametrize("other", [ClientInfo(ip=7), ClientInfo(label=b"x")])  # type: ignore[arg-type]
+def test_a_client_info_of_anything_but_text_is_invalid_data(other: Any) -> None:
+    with pytest.raises(InvalidData, match="ClientInfo"):
+        client_from(other)
 
 
 @pytest.mark.parametrize("other", ["firefox", 7, {"ip": "203.0.113.9"}, [], object()])

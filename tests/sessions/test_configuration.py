@@ -82,7 +82,9 @@ BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
 
 
 def described(options: dict[str, Any]) -> str:
-    return re.sub(r"dak_[A-Za-z0-9_-]{40,}", "KEY", repr(options)).replace("\n", " ")[:60]
+    """The same in every process that collects the tests."""
+    text = re.sub(r"dak_[A-Za-z0-9_-]{40,}", "KEY", repr(options))
+    return re.sub(r" at 0x[0-9a-f]+", "", text).replace("\n", " ")[:60]
 
 
 @pytest.mark.parametrize(("options", "mending"), BAD_OPTIONS, ids=[described(each) for each, _ in BAD_OPTIONS])
@@ -203,7 +205,7 @@ def test_from_env_takes_further_options_which_win(environment: pytest.MonkeyPatc
         ("DUCTAPE_ACCESS_KEY", None, "ductape keys new"),
         ("DUCTAPE_ACCESS_KEY", "", "ductape keys new"),
         ("DUCTAPE_ACCESS_KEY", "dak_short", "ductape keys new"),
-        ("DUCTAPE_ACCESS_KEY", f"{KEY},", "ductape keys new"),
+        ("DUCTAPE_ACCESS_KEY", ",", "ductape keys new"),
         ("DUCTAPE_PRODUCT", None, "DUCTAPE_PRODUCT"),
         ("DUCTAPE_ENV", None, "DUCTAPE_ENV"),
         ("DUCTAPE_ENV", "Production!", "a-z"),

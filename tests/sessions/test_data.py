@@ -172,6 +172,9 @@ async def test_sessions_verified_twice_are_equal(sessions: Sessions) -> None:
 
 
 class Odd:
+    def __repr__(self) -> str:
+        return "Odd()"
+
     pass
 
 
