@@ -38,32 +38,37 @@ def reference(sessions: Sessions, tag: str, leeway: int = 5) -> Callable[[str, f
         header, payload, signature = token.split(".")
         keys[header].verify(_decoded(signature), f"{header}.{payload}".encode())
         claims = _strict(_decoded(payload))
-        _check(claims, now)
-        if (claims["iss"], claims["aud"], claims["tag"]) != ("ductape", audience, tag):
-            raise ValueError
+        _check_types(claims)
+        _check_times(claims, now, leeway)
         _, sealed_by, sealed = claims["data"].split(".")
-        if sealed_by != kid:
+        if (claims["iss"], claims["aud"], claims["tag"], sealed_by) != ("ductape", audience, tag, kid):
             raise ValueError
         raw = _decoded(sealed)
         cipher = AESGCM(hmac.digest(member.seal, claims["jti"].encode(), "sha256"))
         contents = _strict(cipher.decrypt(raw[:12], raw[12:], bound(claims, kid)).rstrip(b" "))
         return contents["identifier"], contents["generation"], contents["data"]
 
-    def _check(claims: dict[str, Any], now: float) -> None:
-        if claims.keys() != _NAMES:
-            raise ValueError
-        for name in _TEXTS:
-            if type(claims[name]) is not str:
-                raise ValueError
-        for name in _NUMBERS:
-            if type(claims[name]) is not int:
-                raise ValueError
-        if not claims["iat"] <= claims["nbf"] < claims["exp"] or not _SEALED.fullmatch(claims["data"]):
-            raise ValueError
-        if claims["nbf"] > now + leeway or now >= claims["exp"] + leeway:
-            raise ValueError
-
     return verify
+
+
+def _check_types(claims: dict[str, Any]) -> None:
+    if claims.keys() != _NAMES:
+        raise ValueError
+    for name in _TEXTS:
+        if type(claims[name]) is not str:
+            raise ValueError
+    for name in _NUMBERS:
+        if type(claims[name]) is not int:
+            raise ValueError
+    if not _SEALED.fullmatch(claims["data"]):
+        raise ValueError
+
+
+def _check_times(claims: dict[str, Any], now: float, leeway: int) -> None:
+    if not claims["iat"] <= claims["nbf"] < claims["exp"]:
+        raise ValueError
+    if claims["nbf"] > now + leeway or now >= claims["exp"] + leeway:
+        raise ValueError
 
 
 def _strict(raw: bytes) -> dict[str, Any]:

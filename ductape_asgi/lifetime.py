@@ -13,6 +13,7 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
+from anyio.lowlevel import EventLoopToken
 
 from .audit import logger
 from .stores.base import SessionStore
@@ -24,7 +25,7 @@ _GATHER = 0.1
 class _Opened:
     """One opening: where it happened, how many share it, and its background task."""
 
-    def __init__(self, token: object) -> None:
+    def __init__(self, token: EventLoopToken) -> None:
         self.token = token
         self.pid = os.getpid()
         self.users = 0
@@ -48,6 +49,11 @@ class Lifetime:
         """Whether it is open in the running loop of this process."""
         opened = self._opened
         return opened is not None and opened.pid == os.getpid() and opened.token == anyio.lowlevel.current_token()
+
+    @property
+    def token(self) -> EventLoopToken | None:
+        """The event loop in which it is open, if it is."""
+        return None if self._opened is None else self._opened.token
 
     async def ensure(self) -> object:
         """Open here, unless it is open.  Returns what stands for the running event loop.

@@ -6,7 +6,11 @@ from collections.abc import Callable, Coroutine
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+import anyio
 import anyio.from_thread
+from anyio.lowlevel import EventLoopToken, current_token
+
+from .lifetime import Lifetime
 
 if TYPE_CHECKING:
     from .sessions import Sessions
@@ -18,25 +22,44 @@ R = TypeVar("R")
 class SyncSessions:
     """The same verbs as `Sessions` has, for code in a worker thread of a running event loop.
 
-    Starlette, FastAPI and Litestar run ``def`` handlers in such threads.  Anywhere else a verb raises
-    ``RuntimeError``; there, ``anyio.run`` or ``asyncio.run`` does.
+    Servers run ``def`` handlers in such threads.  In the loop's own thread, or where no loop has opened the
+    `Sessions`, a verb raises ``RuntimeError``: there, await it, or use ``anyio.run``.
     """
 
     def __init__(self, sessions: Sessions) -> None:
-        self.start = _from_thread(sessions.start)
-        self.verify = _from_thread(sessions.verify)
-        self.refresh = _from_thread(sessions.refresh)
-        self.revoke = _from_thread(sessions.revoke)
-        self.revoke_all = _from_thread(sessions.revoke_all)
-        self.list = _from_thread(sessions.list)
-        self.update = _from_thread(sessions.update)
-        self.inspect = _from_thread(sessions.inspect)
-        self.purge = _from_thread(sessions.purge)
+        def bridged(verb: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
+            return _from_thread(verb, sessions.worker.lifetime)
+
+        self.start = bridged(sessions.start)
+        self.verify = bridged(sessions.verify)
+        self.refresh = bridged(sessions.refresh)
+        self.revoke = bridged(sessions.revoke)
+        self.revoke_all = bridged(sessions.revoke_all)
+        self.list = bridged(sessions.list)
+        self.update = bridged(sessions.update)
+        self.inspect = bridged(sessions.inspect)
+        self.purge = bridged(sessions.purge)
 
 
-def _from_thread(verb: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
+def _from_thread(verb: Callable[P, Coroutine[Any, Any, R]], lifetime: Lifetime) -> Callable[P, R]:
     @wraps(verb)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        return anyio.from_thread.run(partial(verb, *args, **kwargs))
+        call = partial(verb, *args, **kwargs)
+        try:
+            return anyio.from_thread.run(call)
+        except anyio.NoEventLoopError:
+            # Not a thread of anyio's: Litestar's, say.  Then the loop that has opened the sessions does it.
+            return anyio.from_thread.run(call, token=_elsewhere(lifetime))
 
     return run
+
+
+def _elsewhere(lifetime: Lifetime) -> EventLoopToken:
+    token = lifetime.token
+    if token is None:
+        raise RuntimeError("no event loop has opened these sessions: await the verb, or call it from a server's thread")
+    try:
+        current_token()
+    except RuntimeError:  # anyio's own error for no loop is one, too
+        return token
+    raise RuntimeError("sessions.sync would block the event loop it is called in: await the verb instead")

@@ -175,7 +175,7 @@ def test_a_loop_a_request_leaves_no_threads_behind(closed: Sessions) -> None:
         asyncio.run(closed.start(tag=TAG, data=ANN))  # type: ignore[arg-type]
     assert threading.active_count() <= before + 2
     asyncio.run(_closed(closed))
-    assert threading.active_count() == before
+    assert threading.active_count() <= before  # threads of other tests may have ended meanwhile
 
 
 @pytest.mark.anyio

@@ -37,3 +37,15 @@ def test_forked_workers_serve_revoke_and_list_like_any_others(found: Any, path: 
     assert found["count"] == 6
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def test_forks_while_requests_are_served_lose_nothing(path: str, access_key: str) -> None:
+    script = PRELOADED.with_name("forking_under_load.py")
+    run = subprocess.run([sys.executable, str(script), path, access_key], capture_output=True, timeout=60, check=False)
+    assert run.returncode == 0, run.stderr.decode()
+    found = json.loads(run.stdout)
+    assert [each for each in found["acknowledged"] if each.startswith("failed")] == []
+    assert len(found["acknowledged"]) >= 80
+    assert set(found["listed"]) == set(found["acknowledged"])
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
