@@ -59,7 +59,8 @@ def client_from(given: object) -> ClientInfo:
 def _text(value: object, name: str) -> str | None:
     if value is not None and not isinstance(value, str):
         raise InvalidData(f"ClientInfo.{name} must be a string, not {type(value).__name__}")
-    return value[:_LONGEST] if value else None
+    # What UTF-8 cannot express becomes a question mark: this is for people to read.
+    return value[:_LONGEST].encode(errors="replace").decode() if value else None
 
 
 def label_of(agent: str | None) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+import json
 import re
 from base64 import urlsafe_b64encode
 from typing import Final
@@ -30,5 +31,13 @@ def b64decode(text: str) -> bytes | None:
 
 def joined(*parts: str | bytes) -> bytes:
     """The parts behind their lengths, so that no two lists give the same bytes."""
-    raw = [part.encode() if isinstance(part, str) else part for part in parts]
-    return b"".join(len(part).to_bytes(4, "big") + part for part in raw)
+    pieces: list[bytes] = []
+    for part in parts:
+        raw = part.encode() if isinstance(part, str) else part
+        pieces.append(len(raw).to_bytes(4, "big"))
+        pieces.append(raw)
+    return b"".join(pieces)
+
+
+#: Compact JSON that keeps letters as they are and refuses NaN.  `json.dumps` would build an encoder at each call.
+to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, NoReturn, SupportsIndex, cast
 
+from .encoding import to_json
 from .errors import InvalidData
 
 #: Deeper data is refused at `start`, so that no reader can be made to recurse far.
@@ -86,7 +86,7 @@ def dump_json(data: object, *, what: str = "data") -> bytes:
         raise InvalidData(f"{what} must be a dict, not {type(data).__name__}")
     _check(data, what, MAX_DEPTH)
     try:
-        return json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        return to_json(data).encode()
     except (TypeError, ValueError, RecursionError) as error:  # ValueError includes UnicodeEncodeError
         raise InvalidData(f"{what} cannot be written as JSON: {type(error).__name__}") from None
 

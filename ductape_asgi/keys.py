@@ -49,6 +49,7 @@ class RealmKey:
     """Everything one access key gives to one realm.  `key_id` names it in refresh tokens and in the store."""
 
     key_id: str
+    raw_id: bytes
     signing: Key
     seal: bytes = field(repr=False)
     refresh: bytes = field(repr=False)
@@ -81,8 +82,10 @@ class AccessKey:
         return HKDF(algorithm=hashes.SHA256(), length=length, salt=None, info=info).derive(self._root)
 
     def for_realm(self, realm: Realm, algorithm: str) -> RealmKey:
+        raw_id = self.derive("key-id", realm, 12)
         return RealmKey(
-            key_id=b64encode(self.derive("key-id", realm, 12)),
+            key_id=b64encode(raw_id),
+            raw_id=raw_id,
             signing=_signing_key(self, realm, algorithm),
             seal=self.derive("seal", realm),
             refresh=self.derive("refresh", realm),
@@ -110,6 +113,10 @@ class Keyring:
     @property
     def active(self) -> Key | None:
         return self.members[0].signing if self.members else None
+
+    @cached_property
+    def by_raw_id(self) -> dict[bytes, RealmKey]:
+        return {member.raw_id: member for member in self.members}
 
     @cached_property
     def by_key_id(self) -> dict[str, RealmKey]:

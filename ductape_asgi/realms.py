@@ -10,6 +10,7 @@ from typing import Any
 
 from cachetools import LRUCache
 
+from .encoding import to_json
 from .errors import InvalidToken
 from .keys import AccessKey, Keyring
 from .models import ClientInfo, Realm, SessionRecord
@@ -65,11 +66,11 @@ class RealmContext:
     # that one update can give all their sessions the same bytes.
 
     def seal_identity(self, tag: str, session_id: str, identifier: str | None) -> bytes:
-        document = json.dumps({"identifier": identifier}).encode()
+        document = to_json({"identifier": identifier}).encode()
         return self._sealer.seal("identity", (self.audience, tag, session_id), document)
 
     def seal_client(self, tag: str, session_id: str, client: ClientInfo) -> bytes:
-        document = json.dumps({"ip": client.ip, "user_agent": client.user_agent, "label": client.label}).encode()
+        document = to_json({"ip": client.ip, "user_agent": client.user_agent, "label": client.label}).encode()
         return self._sealer.seal("client", (self.audience, tag, session_id), document)
 
     def seal_data(self, tag: str, subject: str, document: bytes) -> bytes:

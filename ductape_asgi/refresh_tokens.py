@@ -49,7 +49,7 @@ class RefreshTokens:
             raise InvalidToken("the refresh token was made with an access key that is not in the keyring")
         body = (
             _VERSION
-            + (b64decode(key_id) or b"")
+            + member.raw_id
             + claims.ends_at.to_bytes(5, "big")
             + claims.generation.to_bytes(4, "big")
             + claims.session_id.encode()
@@ -69,7 +69,7 @@ class RefreshTokens:
             raise InvalidToken("not a refresh token")
         raw = b64decode(token[len(PREFIX) :]) or b""
         body, mac = raw[:-_MAC], raw[-_MAC:]
-        member = self._keyring.by_key_id.get(b64encode(body[1:13]))
+        member = self._keyring.by_raw_id.get(body[1:13])
         if body[:1] != _VERSION or not _SESSION_ID.fullmatch(body[_HEAD:]) or member is None:
             raise InvalidToken("not a refresh token of this realm and its keys")
         if not hmac.compare_digest(mac, self._mac(member, tag, body)):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from .encoding import b64decode, b64encode, joined
+from .encoding import b64encode, joined
 from .keys import Keyring, RealmKey
 
 NONCE_SIZE = 12
@@ -59,7 +59,7 @@ class RecordSealer:
         return self.seal_with(self._keyring.members[0], kind, place, plaintext)
 
     def seal_with(self, member: RealmKey, kind: str, place: Sequence[str], plaintext: bytes) -> bytes:
-        head = (b64decode(member.key_id) or b"") + self._random_bytes(_SALT_SIZE)
+        head = member.raw_id + self._random_bytes(_SALT_SIZE)
         bound = joined("ductape-asgi/record/1", kind, *place, head)
         return head + seal(member.store, head, plaintext, bound, self._random_bytes)
 
@@ -71,14 +71,14 @@ class RecordSealer:
         """
         size = _KEY_ID_SIZE + _SALT_SIZE
         head, body = bytes(sealed[:size]), bytes(sealed[size:])
-        member = self._keyring.by_key_id.get(b64encode(head[:_KEY_ID_SIZE]))
+        member = self._keyring.by_raw_id.get(head[:_KEY_ID_SIZE])
         if member is None:
             raise Unsealable("made by an access key that is not in the keyring")
         return unseal(member.store, head, body, joined("ductape-asgi/record/1", kind, *place, head))
 
     def made_by_active(self, sealed: bytes) -> bool:
         """Whether the key that signs now has sealed this."""
-        return b64encode(bytes(sealed[:_KEY_ID_SIZE])) == self._keyring.members[0].key_id
+        return bytes(sealed[:_KEY_ID_SIZE]) == self._keyring.members[0].raw_id
 
 
 @dataclass(frozen=True, slots=True)

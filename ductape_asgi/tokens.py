@@ -15,7 +15,7 @@ from typing import Any, Final, NoReturn
 
 from jwt.algorithms import Algorithm, ECAlgorithm, HMACAlgorithm, OKPAlgorithm
 
-from .encoding import b64decode, b64encode
+from .encoding import b64decode, b64encode, to_json
 from .errors import ExpiredToken, InvalidData, InvalidToken, MissingToken
 from .frozen import dump_json, looks_written
 from .keys import Key, Keyring
@@ -257,7 +257,7 @@ def _payload(claims: Claims, data: str) -> bytes:
         "ver": claims.version,
         "data": data,
     }
-    return json.dumps(document, separators=(",", ":")).encode()
+    return to_json(document).encode()
 
 
 def _plaintext(contents: Contents) -> bytes:
@@ -268,7 +268,7 @@ def _plaintext(contents: Contents) -> bytes:
 
 
 def _before_data(identifier: str | None, generation: int) -> bytes:
-    return f'{{"identifier":{json.dumps(identifier, ensure_ascii=False)},"generation":{generation},"data":'.encode()
+    return f'{{"identifier":{to_json(identifier)},"generation":{generation},"data":'.encode()
 
 
 def _contents(plaintext: bytes) -> Contents:
