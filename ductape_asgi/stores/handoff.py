@@ -201,7 +201,8 @@ class Worker(Generic[StepT]):
 
     def _do(self, jobs: list[Job[StepT]]) -> None:
         try:
-            self._run(jobs)
+            with self.busy:
+                self._run(jobs)
         except Exception as error:
             fail(jobs, f"the store failed by surprise ({type(error).__name__}); see the cause", cause=error)
 

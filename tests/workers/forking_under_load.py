@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 import traceback
 
@@ -16,6 +17,7 @@ from ductape_asgi import Sessions
 TAG = "user-session"
 FORKS = 8
 TASKS = 6
+DEADLINE = 10
 
 
 async def serve(sessions: Sessions, acknowledged: list[str], enough: asyncio.Event) -> None:
@@ -37,6 +39,7 @@ def fork(sessions: Sessions) -> tuple[int, int]:
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
+        signal.alarm(DEADLINE)  # a child that hangs ends, and is missed
         try:
             os.write(write, json.dumps(asyncio.run(child(sessions))).encode())
         except BaseException:
@@ -59,7 +62,7 @@ async def main(path: str, key: str) -> None:
                 pid, read = fork(sessions)
                 said = await asyncio.to_thread(os.read, read, 65536)
                 os.waitpid(pid, 0)
-                acknowledged += json.loads(said)
+                acknowledged += json.loads(said or '["failed: the child died or hung"]')
             enough.set()
         listed = await sessions.list(tag=TAG, identifier="ann", limit=1000)
     print(json.dumps({"acknowledged": acknowledged, "listed": [info.session_id for info in listed]}))
