@@ -175,7 +175,6 @@ class Odd:
     def __repr__(self) -> str:
         return "Odd()"
 
-    pass
 
 
 @pytest.mark.parametrize(
