@@ -8,9 +8,7 @@ whole costs twice as much; nobody can make two tokens with one tail but by signi
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from .models import Session
 
@@ -83,12 +81,20 @@ class Entry:
 class Reading:
     """A verification under way.  `tainted` once what it may have read was revoked or changed meanwhile."""
 
-    __slots__ = ("person", "session_id", "tainted")
+    __slots__ = ("_all", "person", "session_id", "tainted")
 
-    def __init__(self, session_id: str, person: str) -> None:
+    def __init__(self, readings: dict[Reading, None], session_id: str, person: str) -> None:
+        self._all = readings
         self.session_id = session_id
         self.person = person
         self.tainted = False
+
+    def __enter__(self) -> Self:
+        self._all[self] = None
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        del self._all[self]
 
 
 def person_key(realm: str, tag: str, subject: str) -> str:
@@ -109,7 +115,7 @@ class VerifiedTokens:
         self._free = list(range(size - 1, -1, -1))
         self._hand = 0
         self._groups: dict[str, Entry | set[Entry]] = {}
-        self._readings: dict[str, set[Reading]] = {}
+        self._readings: dict[Reading, None] = {}
         self._lock = threading.RLock()
 
     def __len__(self) -> int:
@@ -123,19 +129,9 @@ class VerifiedTokens:
         entry.used = True
         return entry
 
-    @contextmanager
-    def reading(self, session_id: str, person: str) -> Iterator[Reading]:
+    def reading(self, session_id: str, person: str) -> Reading:
         """Watch a session while its verification reads the store; see `add`."""
-        reading = Reading(session_id, person)
-        with self._lock:
-            for name in (session_id, person):
-                self._readings.setdefault(name, set()).add(reading)
-        try:
-            yield reading
-        finally:
-            with self._lock:
-                for name in (session_id, person):
-                    _discard(self._readings, name, reading)
+        return Reading(self._readings, session_id, person)
 
     def add(self, entry: Entry, reading: Reading) -> None:
         """Keep a verified token, unless its session was revoked or changed since `reading` began."""
@@ -179,9 +175,8 @@ class VerifiedTokens:
         with self._lock:
             for entry in list(self.by_tail.values()):
                 self.remove(entry)
-            for readings in self._readings.values():
-                for reading in readings:
-                    reading.tainted = True
+            for reading in list(self._readings):
+                reading.tainted = True
 
     def remove(self, entry: Entry) -> None:
         with self._lock:
@@ -198,8 +193,9 @@ class VerifiedTokens:
 
     def _forget(self, name: str, spared: str | None) -> None:
         with self._lock:
-            for reading in self._readings.get(name, ()):
-                reading.tainted = reading.tainted or reading.session_id != spared
+            for reading in list(self._readings):  # few: as many as verifications wait for the store now
+                if name in (reading.session_id, reading.person) and reading.session_id != spared:
+                    reading.tainted = True
             for entry in self._group(name):
                 if entry.session.session_id != spared:
                     self.remove(entry)

@@ -1,21 +1,21 @@
-"""base64url without padding, in its one canonical spelling, and length-safe joining for MACs."""
+"""base64url without padding, in its one canonical spelling, and compact JSON."""
 
 from __future__ import annotations
 
 import binascii
 import json
 import re
-from base64 import urlsafe_b64encode
 from typing import Final
 
 _ALPHABET: Final = re.compile(r"[A-Za-z0-9_-]*")
 _STANDARD: Final = bytes.maketrans(b"-_", b"+/")
+_URLSAFE: Final = bytes.maketrans(b"+/", b"-_")
 _LAST_OF_TWO: Final = "AQgw"
 _LAST_OF_THREE: Final = "AEIMQUYcgkosw048"
 
 
 def b64encode(raw: bytes) -> str:
-    return urlsafe_b64encode(raw).rstrip(b"=").decode()
+    return binascii.b2a_base64(raw, newline=False).rstrip(b"=").translate(_URLSAFE).decode()
 
 
 def b64decode(text: str) -> bytes | None:
@@ -27,16 +27,6 @@ def b64decode(text: str) -> bytes | None:
     if (over == 2 and text[-1] not in _LAST_OF_TWO) or (over == 3 and text[-1] not in _LAST_OF_THREE):
         return None
     return binascii.a2b_base64(text.encode().translate(_STANDARD) + b"=" * (-over % 4))
-
-
-def joined(*parts: str | bytes) -> bytes:
-    """The parts behind their lengths, so that no two lists give the same bytes."""
-    pieces: list[bytes] = []
-    for part in parts:
-        raw = part.encode() if isinstance(part, str) else part
-        pieces.append(len(raw).to_bytes(4, "big"))
-        pieces.append(raw)
-    return b"".join(pieces)
 
 
 #: Compact JSON that keeps letters as they are and refuses NaN.  `json.dumps` would build an encoder at each call.

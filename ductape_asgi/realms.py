@@ -19,6 +19,7 @@ from .sealing import Pseudonyms, RecordSealer, Unsealable
 from .stores.base import SessionStore
 from .tokens import AccessTokens
 
+_UNKNOWN = ClientInfo()
 #: Realms kept at hand; more are derived again when they are used.
 _AT_HAND = 256
 
@@ -70,6 +71,8 @@ class RealmContext:
         return self._sealer.seal("identity", (self.audience, tag, session_id), document)
 
     def seal_client(self, tag: str, session_id: str, client: ClientInfo) -> bytes:
+        if client == _UNKNOWN:
+            return b""
         document = to_json({"ip": client.ip, "user_agent": client.user_agent, "label": client.label}).encode()
         return self._sealer.seal("client", (self.audience, tag, session_id), document)
 
@@ -83,6 +86,8 @@ class RealmContext:
 
     def client_of(self, record: SessionRecord) -> ClientInfo:
         """Where the session is used from; unknown where it was sealed by a key that is gone."""
+        if not record.client:
+            return _UNKNOWN
         try:
             document = self._unseal("client", (self.audience, record.tag, record.session_id), record.client)
         except InvalidToken:
@@ -94,7 +99,7 @@ class RealmContext:
         return self._unseal("data", (self.audience, record.tag, record.subject), record.data)
 
     def needs_reseal(self, record: SessionRecord) -> bool:
-        sealed = (record.identity, record.client, record.data)
+        sealed = [text for text in (record.identity, record.client, record.data) if text]
         return not all(map(self._sealer.made_by_active, sealed))
 
     def resealed(self, record: SessionRecord, identifier: str | None, document: bytes) -> SessionRecord:

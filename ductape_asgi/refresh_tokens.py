@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from .encoding import b64decode, b64encode, joined
+from .encoding import b64decode, b64encode
 from .errors import InvalidToken, MissingToken
 from .keys import Keyring, RealmKey
 
@@ -68,11 +68,11 @@ class RefreshTokens:
         if not isinstance(token, str) or len(token) > _MAX_LENGTH or not token.startswith(PREFIX):
             raise InvalidToken("not a refresh token")
         raw = b64decode(token[len(PREFIX) :]) or b""
-        body, mac = raw[:-_MAC], raw[-_MAC:]
+        body, given = raw[:-_MAC], raw[-_MAC:]
         member = self._keyring.by_raw_id.get(body[1:13])
         if body[:1] != _VERSION or not _SESSION_ID.fullmatch(body[_HEAD:]) or member is None:
             raise InvalidToken("not a refresh token of this realm and its keys")
-        if not hmac.compare_digest(mac, self._mac(member, tag, body)):
+        if not hmac.compare_digest(given, self._mac(member, tag, body)):
             raise InvalidToken("the refresh token is forged, or for another tag")
         return RefreshClaims(
             session_id=body[_HEAD:].decode(),
@@ -81,5 +81,6 @@ class RefreshTokens:
         )
 
     def _mac(self, member: RealmKey, tag: str, body: bytes) -> bytes:
-        message = joined("ductape-asgi/refresh/1", self._keyring.realm.audience, tag, body)
+        # Neither audience nor tag can hold a bar.
+        message = f"ductape-asgi/refresh/1|{self._keyring.realm.audience}|{tag}|".encode() + body
         return hmac.digest(member.refresh, message, "sha256")

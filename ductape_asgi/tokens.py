@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, Final, NoReturn
 
 from jwt.algorithms import Algorithm, ECAlgorithm, HMACAlgorithm, OKPAlgorithm
@@ -39,7 +40,10 @@ _TEXT_CLAIMS = {
     "tag": re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}"),
     "data": re.compile(r"1\.[A-Za-z0-9_-]{16}\.[A-Za-z0-9_-]+"),
 }
+_TEXTS = re.compile(" ".join(pattern.pattern for pattern in _TEXT_CLAIMS.values()))
+_texts = itemgetter(*_TEXT_CLAIMS)
 _NUMBER_CLAIMS = ("iat", "nbf", "exp", "auth_time", "ver")
+_numbers = itemgetter(*_NUMBER_CLAIMS)
 _CLAIMS = frozenset(_TEXT_CLAIMS) | frozenset(_NUMBER_CLAIMS)
 
 _ALGORITHMS: dict[str, tuple[Algorithm, int]] = {
@@ -178,12 +182,15 @@ class AccessTokens:
         payload = strict_json(raw)
         if payload.keys() != _CLAIMS:
             raise InvalidToken("the claims are not exactly those of a session token")
-        for name, pattern in _TEXT_CLAIMS.items():
-            if type(payload[name]) is not str or not pattern.fullmatch(payload[name]):
-                raise InvalidToken(f"the claim {name} is malformed")
-        for name in _NUMBER_CLAIMS:
-            if type(payload[name]) is not int or not 0 < payload[name] <= _LAST_INSTANT:
-                raise InvalidToken(f"the claim {name} is malformed")
+        try:
+            texts = " ".join(_texts(payload))
+        except TypeError:
+            raise InvalidToken("a claim is not a text") from None
+        if not _TEXTS.fullmatch(texts):
+            raise InvalidToken("a claim is malformed")
+        for number in _numbers(payload):
+            if type(number) is not int or not 0 < number <= _LAST_INSTANT:
+                raise InvalidToken("a claim is not a number")
         if payload["aud"] != self._keyring.realm.audience:
             raise InvalidToken("the token is for another realm")
         if not payload["iat"] <= payload["nbf"] < payload["exp"] <= payload["iat"] + _MAX_LIFE:

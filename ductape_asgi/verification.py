@@ -35,7 +35,8 @@ class _Flight:
     __slots__ = ("done", "error", "result", "stale")
 
     def __init__(self) -> None:
-        self.done = anyio.Event()
+        #: Made by the first who waits; most flights carry nobody else.
+        self.done: anyio.Event | None = None
         self.result: Session[Any] | None = None
         self.error: DuctapeError | None = None
         self.stale: Callable[[], bool] = lambda: False
@@ -127,6 +128,8 @@ class Verifier:
             return await self._look(context, policies, token, _Flight())
         key = (loop, context.audience, token, tuple(policies))
         while (flight := self._flights.get(key)) is not None and not flight.stale():
+            if flight.done is None:
+                flight.done = anyio.Event()
             await flight.done.wait()
             if flight.result is not None:
                 return flight.result
@@ -152,7 +155,8 @@ class Verifier:
         finally:
             if self._flights.get(key) is flight:
                 del self._flights[key]
-            flight.done.set()
+            if flight.done is not None:
+                flight.done.set()
 
     async def _look(
         self, context: RealmContext, policies: Mapping[str, TagPolicy], token: str | None, flight: _Flight

@@ -28,9 +28,6 @@ StepT = TypeVar("StepT")
 QUEUE_LIMIT = 10_000
 #: Jobs taken at once.  Bounds how long the first of them waits for the last.
 BATCH_LIMIT = 512
-#: A batch waits while jobs follow one another this closely, but for no longer than that in all, in seconds.
-QUIET = 0.0003
-GATHER = 0.005
 
 
 class Job(Generic[StepT]):
@@ -130,7 +127,7 @@ class Worker(Generic[StepT]):
         #: Held while the thread is at work; who holds it knows that the thread is not.
         self.busy = threading.Lock()
         self._over = False
-        self._last_size = 0
+        self._gathered: dict[Any, list[Job[StepT]]] = {}
         self._starting = Job[None](None, awaited=False)
         self._leaving: list[Job[None]] = []
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
@@ -143,6 +140,8 @@ class Worker(Generic[StepT]):
     def leave(self, *, awaited: bool = True) -> Job[None]:
         """Tell the thread to finish what is queued and end.  The job is answered when it has."""
         done = Job[None](None, awaited=awaited)
+        for loop in list(self._gathered):
+            self._hand_over(loop)
         with self._lock:
             if self._over:
                 answer([done])
@@ -163,21 +162,37 @@ class Worker(Generic[StepT]):
             StoreUnavailable: the thread is gone, or too many jobs wait for it.
         """
         job = Job(step)
-        self._put(job)
+        self._gather(job)
         return await job.outcome()
+
+    def _gather(self, job: Job[StepT]) -> None:
+        """Hand over together what all tasks of this turn of the loop ask for: one batch, one flush of the disk.
+
+        One by one, the first would be a batch alone, and the thread would fight the loop for the interpreter.
+        """
+        gathered = self._gathered.setdefault(job.loop, [])
+        gathered.append(job)
+        if len(gathered) == 1:
+            loop: Any = job.loop
+            soon = loop.call_soon if isinstance(loop, asyncio.AbstractEventLoop) else loop.run_sync_soon
+            soon(self._hand_over, loop)
+
+    def _hand_over(self, loop: object) -> None:
+        self._put(self._gathered.pop(loop, []))
 
     def do_soon(self, step: StepT) -> None:
         """Have one step done some time, or never."""
-        self._put(Job(step, awaited=False))
+        self._put([Job(step, awaited=False)])
 
-    def _put(self, job: Job[StepT]) -> None:
+    def _put(self, jobs: Sequence[Job[StepT]]) -> None:
         with self._lock:  # or a job might be put after the last look, and wait for ever
             if self._over:
-                fail([job], "the store is closed; open it first")
-            elif self._queue.qsize() >= QUEUE_LIMIT:
-                fail([job], f"{QUEUE_LIMIT} writes wait for the store already")
+                fail(jobs, "the store is closed; open it first")
+            elif self._queue.qsize() + len(jobs) > QUEUE_LIMIT:
+                fail(jobs, f"{QUEUE_LIMIT} writes wait for the store already")
             else:
-                self._queue.put(job)
+                for job in jobs:
+                    self._queue.put(job)
 
     def _work(self) -> None:
         jobs: list[Job[StepT]] = []
@@ -209,21 +224,12 @@ class Worker(Generic[StepT]):
     def _take(self, jobs: list[Job[StepT]]) -> bool:
         """Wait for the next batch.  False when there will be none."""
         job = self._queue.get()
-        # Where the last batch had several callers, they are about to come back: one flush can serve them all.
-        gathering = self._last_size > 1
-        latest = time.monotonic() + GATHER
         while job is not None:
             jobs.append(job)
-            if len(jobs) == BATCH_LIMIT:
-                break
-            try:
-                wait = gathering and time.monotonic() < latest
-                job = self._queue.get(block=wait, timeout=QUIET if wait else None)
-            except Empty:
-                break
-        else:
-            self._queue.put(None)  # the sign to stop stays in the queue, behind what came meanwhile
-        self._last_size = len(jobs)
+            if self._queue.empty() or len(jobs) == BATCH_LIMIT:
+                return True
+            job = self._queue.get()
+        self._queue.put(None)  # the sign to stop stays in the queue, behind what came meanwhile
         return bool(jobs)
 
     def _leave(self, unfinished: list[Job[StepT]]) -> None:

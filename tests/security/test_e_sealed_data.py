@@ -12,7 +12,7 @@ import pytest
 from joserfc import jwe
 from joserfc.jwk import OctKey
 
-from ductape_asgi import InvalidToken
+from ductape_asgi import ConfigurationError, InvalidToken, TagPolicy
 from ductape_asgi.keys import new_access_key
 from ductape_asgi.models import Realm
 from ductape_asgi.tokens import AccessTokens, Claims, Contents
@@ -301,9 +301,9 @@ class TestE9NoPlaintext:
             assert b"ann" not in kept
 
 
-def test_e4_realms_and_tags_are_joined_so_that_no_two_lists_give_the_same_bytes() -> None:
-    from ductape_asgi.encoding import joined
-
-    assert joined("ab", "c") != joined("a", "bc")
-    assert joined("a", "") != joined("", "a")
-    assert Realm("a", "b").audience == "a:b"
+@pytest.mark.parametrize("name", ["a|b", "|", "a:b", "a b"])
+def test_e4_no_name_can_hold_what_separates_names_in_the_bound_text(name: str) -> None:
+    """The associated data joins names with bars and the audience with a colon: no name may hold either."""
+    for wrong in (lambda: Realm(name, "prd"), lambda: Realm("shop", name), lambda: TagPolicy(name)):
+        with pytest.raises(ConfigurationError):
+            wrong()

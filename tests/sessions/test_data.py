@@ -176,7 +176,6 @@ class Odd:
         return "Odd()"
 
 
-
 @pytest.mark.parametrize(
     "value",
     [

@@ -86,6 +86,7 @@ class OpenFile:
         self.path = path
         self.identity: Identity | None = None
         self._connection: sqlite3.Connection | None = None
+        self._cursor: sqlite3.Cursor | None = None
 
     @property
     def connection(self) -> sqlite3.Connection:
@@ -94,11 +95,21 @@ class OpenFile:
             self._connection = connect(self.path)
         return self._connection
 
+    @property
+    def cursor(self) -> sqlite3.Cursor:
+        """One cursor for all short looks: to make one costs as much as to read a row."""
+        if self._cursor is None:
+            self._cursor = self.connection.cursor()
+        return self._cursor
+
     def replaced(self) -> bool:
         return self._connection is not None and identify(self.path) != self.identity
 
     def close(self) -> None:
-        connection, self._connection = self._connection, None
+        connection, cursor = self._connection, self._cursor
+        self._connection = self._cursor = None
+        if cursor is not None:
+            cursor.close()
         if connection is not None:
             connection.close()
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from ...errors import DuctapeError, StoreUnavailable
-from ...models import LogPage, Position
+from ...models import LogPage, Position, SessionRecord
 from ..handoff import Job, Worker, answer
 from . import steps
 from .database import OpenFile, unavailable
@@ -93,6 +93,16 @@ class Opened:
             self._closed = True
             self._file.close()
         return [worker.leave(awaited=awaited) for worker in (self.lister, self.writer)]
+
+    def find(self, session_id: str) -> SessionRecord | None:
+        """The record of a session: the one look that is made with every cold verification."""
+        with self._lock:
+            try:
+                self._connection()
+                row = self._file.cursor.execute(steps.FIND, (session_id,)).fetchone()
+            except sqlite3.Error as error:
+                raise unavailable(error) from error
+        return None if row is None else SessionRecord(*row)
 
     def look(self, query: Callable[Concatenate[Any, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Read a few rows, in the calling thread."""

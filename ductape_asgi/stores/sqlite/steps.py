@@ -20,7 +20,7 @@ from .schema import COLUMNS, IDLE_END, LIVE, to_record, to_row
 LOG_KEPT = 10_000
 _TRIM_EVERY = 100
 
-_FIND = f"SELECT {COLUMNS} FROM sessions WHERE session_id = ?"
+FIND = f"SELECT {COLUMNS} FROM sessions WHERE session_id = ?"
 _INSERT = f"INSERT INTO sessions ({COLUMNS}) VALUES ({', '.join('?' * (COLUMNS.count(',') + 1))})"
 _PERSON = "realm = ? AND tag = ? AND subject = ?"
 
@@ -65,7 +65,7 @@ def set_doorbell(tx: Transaction) -> None:
 
 
 def find(execute: Any, session_id: str) -> SessionRecord | None:
-    row = execute(_FIND, (session_id,)).fetchone()
+    row = execute(FIND, (session_id,)).fetchone()
     return None if row is None else SessionRecord(*row)
 
 

@@ -98,7 +98,7 @@ class SQLiteStore:
 
     async def verify(self, session_id: str, *, generation: int) -> SessionRecord | None:
         session_id = _storable(session_id)
-        record = self._here().look(steps.find, session_id)
+        record = self._here().find(session_id)
         if record is None or not mark_needed(record, generation):
             return record
         try:
