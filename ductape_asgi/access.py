@@ -12,6 +12,7 @@ from starlette.requests import HTTPConnection
 
 from .errors import AccessDenied, ConfigurationError, DuctapeError, MissingToken, StepUpRequired
 from .models import Session
+from .problems import DENIED_KEY
 
 Scope = MutableMapping[str, Any]
 ASGIApp = Callable[[Scope, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]]
@@ -103,7 +104,11 @@ class Guard:
     def check_scope(self, scope: Scope) -> Session[Any]:
         """`check` the session that the middleware laid on an ASGI scope."""
         clock = getattr(scope.get(OPTIONS_KEY), "clock", time.time)
-        return self.check(demand_session(scope), now=clock())
+        try:
+            return self.check(demand_session(scope), now=clock())
+        except DuctapeError as error:
+            scope[DENIED_KEY] = error
+            raise
 
     async def __call__(self, connection: HTTPConnection, *_: Any) -> Session[Any]:
         return self.check_scope(connection.scope)

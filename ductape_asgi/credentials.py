@@ -68,13 +68,21 @@ class BodyField:
         if type(self.limit) is not int or self.limit < 1:
             raise ConfigurationError(f"BodyField limit={self.limit!r}: give a number of bytes from 1")
 
-    async def token(self, scope: Scope, receive: Receive) -> tuple[str | None, Receive]:
-        """The token, and a `receive` that plays back what was read."""
+    async def read(self, scope: Scope, receive: Receive) -> tuple[bytes, Receive]:
+        """The body, if it is whole and one to look into, else nothing; and a `receive` that plays it back."""
         if not self._promising(scope):
-            return None, receive
+            return b"", receive
         messages, whole = await _read(receive, self.limit)
         body = b"".join(message.get("body", b"") for message in messages)
-        return (self._find(body) if whole else None), _replay(messages, receive)
+        return (body if whole else b""), _replay(messages, receive)
+
+    def token(self, body: bytes) -> str | None:
+        """The token in a body.
+
+        Raises:
+            InvalidToken: the property stands there twice, or is not a string.
+        """
+        return self._find(body) if body else None
 
     def _promising(self, scope: Scope) -> bool:
         headers = dict(scope["headers"])

@@ -71,13 +71,15 @@ class Lifetime:
         (await self._opened_here()).users += 1
 
     async def leave(self) -> None:
-        """The last one out closes."""
-        opened = self._opened
-        if opened is None or not self.is_open():
-            return
-        opened.users -= 1
-        if opened.users <= 0:
-            await self._close(opened)
+        """The last one out closes; who wants to open meanwhile waits."""
+        with anyio.CancelScope(shield=True):
+            async with self._lock():
+                opened = self._opened
+                if opened is None or not self.is_open():
+                    return
+                opened.users -= 1
+                if opened.users <= 0:
+                    await self._close(opened)
 
     def wake(self) -> None:
         """Have the background task do its work soon."""
@@ -102,11 +104,10 @@ class Lifetime:
 
     async def _close(self, opened: _Opened) -> None:
         self._opened = None
-        with anyio.CancelScope(shield=True):
-            opened.scope.cancel()
-            await opened.finished.wait()
-            await self._work()
-            await self._store.close()
+        opened.scope.cancel()
+        await opened.finished.wait()
+        await self._work()
+        await self._store.close()
 
     async def _keep_house(self, opened: _Opened) -> None:
         try:

@@ -19,7 +19,7 @@ from .identity import ANONYMOUS, SessionUser
 from .lifespan import run_lifespan
 from .models import Session
 from .policy import TagPolicy
-from .problems import ASGIApp, Receive, Scope, Send, answer, answer_failure, answering, note, release
+from .problems import STARTED, WAITING, ASGIApp, Receive, Scope, Send, answer, answer_failure, answering, note
 from .sessions import Sessions
 
 _ORIGIN = re.compile(r"https?://[a-z0-9.:\[\]-]+")
@@ -122,17 +122,14 @@ class DuctapeMiddleware:
             scope["state"][self._state_key] = session
         except KeyError:
             scope["state"] = {self._state_key: session}
-        sent: list[Any] = [False, send]
+        sent: list[Any] = [WAITING, send, scope]
         try:
             await self.app(scope, receive, MethodType(note, sent))
         except DuctapeError as error:
-            if sent[0]:
+            if sent[0] is STARTED:
                 raise
-            del sent[2:]
-            await answer_failure(error, scope, receive, send)
-        finally:
-            if len(sent) > 2:
-                await release(sent)
+            if sent[0] is WAITING:
+                await answer_failure(error, scope, receive, send)
 
     def _find(self, scope: Scope) -> Entry | None:
         """The cached entry of a request that needs no second look: one pass over the headers, one look-up."""
@@ -179,8 +176,10 @@ class DuctapeMiddleware:
     async def _decide(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Everything that is not a plain hit: find the credential, verify it, refuse or hand on."""
         session, error = None, None
+        # Before anything can be refused: what is read of a body must be there for the app whatever happens.
+        bodies, receive = await self._bodies(scope, receive)
         try:
-            token, by_cookie, receive = await self._credential(scope, receive)
+            token, by_cookie = self._credential(scope, bodies)
             if token is not None:
                 session = await self._verified(scope, token, by_cookie)
         except CsrfRejected as rejected:
@@ -207,19 +206,27 @@ class DuctapeMiddleware:
             return error or MissingToken("this needs a session")
         return None
 
-    async def _credential(self, scope: Scope, receive: Receive) -> tuple[str | None, bool, Receive]:
-        """The first credential that is present, whether it was a cookie, and the `receive` to go on with."""
+    async def _bodies(self, scope: Scope, receive: Receive) -> tuple[dict[BodyField, bytes], Receive]:
+        """The body for each `BodyField` that looks into it, and the `receive` to go on with."""
+        bodies: dict[BodyField, bytes] = {}
+        for credential in self.options.credentials:
+            if isinstance(credential, BodyField):
+                bodies[credential], receive = await credential.read(scope, receive)
+        return bodies, receive
+
+    def _credential(self, scope: Scope, bodies: Mapping[BodyField, bytes]) -> tuple[str | None, bool]:
+        """The first credential that is present, and whether it was a cookie."""
         policy = self.options.sessions.cookies
         for credential in self.options.credentials:
             if isinstance(credential, BodyField):
-                token, receive = await credential.token(scope, receive)
+                token = credential.token(bodies[credential])
             elif isinstance(credential, Cookie):
                 token = credential.token(scope, policy) if policy is not None else None
             else:
                 token = credential.token(scope)
             if token is not None:
-                return token, isinstance(credential, Cookie), receive
-        return None, False, receive
+                return token, isinstance(credential, Cookie)
+        return None, False
 
     async def _verified(self, scope: Scope, token: str, by_cookie: bool) -> Session[Any]:
         options = self.options

@@ -9,7 +9,7 @@ import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from http import HTTPStatus
 from types import MethodType
-from typing import Any
+from typing import Any, Final
 
 from .audit import logger
 from .errors import (
@@ -35,6 +35,8 @@ _DETAILS = {
     "store_unavailable": "Sessions cannot be checked right now. Try again in a moment.",
 }
 
+#: The error with which one of our guards denied a request, on its scope.
+DENIED_KEY: Final = "ductape.denied"
 #: RFC 6455 leaves 4000-4999 to applications; 1013 is "try again later".
 _CLOSE_CODES = {401: 4401, 403: 4403, 503: 1013}
 
@@ -106,37 +108,36 @@ async def answer(error: DuctapeError, scope: Scope, receive: Receive, send: Send
         await send({"type": "websocket.close", "code": _CLOSE_CODES.get(status, 1011), "reason": public_code(error)})
 
 
-def note(sent: list[Any], message: Message) -> Awaitable[None]:
-    """A `send` bound to ``[False, send]``, which notes there that the response has started.
+#: How far the response of an app has got, as `note` keeps it.
+WAITING: Final = 0
+STARTED: Final = 1
+ANSWERED: Final = 2
 
-    A response of status 500 is withheld, behind these two, until the app has ended: the error page of a mounted app
-    comes before the error itself, and that may be one of ours, to be answered in its place.
+
+def note(sent: list[Any], message: Message) -> Awaitable[None]:
+    """A `send` bound to ``[WAITING, send, scope]``, which notes there how far the response has got.
+
+    A mounted app makes an error page, of status 500, of an error it does not know, before the error reaches us.
+    Where a guard has denied the request, our answer takes the place of that page.
     """
-    if not sent[0]:
-        if message.get("status") == 500 or len(sent) > 2:
-            return _withhold(sent, message)
-        sent[0] = True
+    if sent[0] is not STARTED:
+        if sent[0] is ANSWERED:
+            return _swallow()
+        if message.get("status") == 500 and DENIED_KEY in sent[2]:
+            sent[0] = ANSWERED
+            return answer_failure(sent[2][DENIED_KEY], sent[2], _nothing, sent[1])
+        sent[0] = STARTED
     answered: Awaitable[None] = sent[1](message)
     return answered
 
 
-async def _withhold(sent: list[Any], message: Message) -> None:
-    sent.append(message)
-    if message.get("more_body", False):
-        await release(sent)
-
-
-async def release(sent: list[Any]) -> None:
-    """Send what was withheld."""
-    withheld, sent[0] = sent[2:], True
-    del sent[2:]
-    for message in withheld:
-        await sent[1](message)
+async def _swallow() -> None:
+    return None
 
 
 async def answering(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
     """Run an app, and answer for it when a `DuctapeError` leaves it before its response has started."""
-    sent: list[Any] = [False, send]
+    sent: list[Any] = [WAITING, send, scope]
     connected = False
 
     async def watched_receive() -> Message:
@@ -147,13 +148,10 @@ async def answering(app: ASGIApp, scope: Scope, receive: Receive, send: Send) ->
     try:
         await app(scope, receive if scope["type"] == "http" else watched_receive, MethodType(note, sent))
     except DuctapeError as error:
-        if sent[0]:
+        if sent[0] is STARTED:
             raise
-        del sent[2:]
-        await answer_failure(error, scope, _nothing if connected else receive, send)
-    finally:
-        if len(sent) > 2:
-            await release(sent)
+        if sent[0] is WAITING:
+            await answer_failure(error, scope, _nothing if connected else receive, send)
 
 
 async def answer_failure(error: DuctapeError, scope: Scope, receive: Receive, send: Send) -> None:

@@ -236,3 +236,27 @@ async def test_no_answer_tells_what_the_error_message_says(sessions: Sessions) -
         answer = await call(raising(sessions, kind("a secret of the backend")))
         assert b"secret" not in answer.body
         assert all(b"secret" not in value for _, value in answer.headers)
+
+
+async def test_a_page_of_status_500_of_the_app_is_sent_at_once_and_as_it_is(sessions: Sessions) -> None:
+    """An app may answer 500 and then wait for the client to go, or work on in the background."""
+    sent: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 500, "headers": []})
+        await send({"type": "http.response.body", "body": b"sorry"})
+        assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
+
+    answer = await call(DuctapeMiddleware(_recording(app, sent), sessions=sessions, tag=TAG))
+    assert (answer.status, answer.body) == (500, b"sorry")
+
+
+def _recording(app: Any, sent: list[Any]) -> Any:
+    async def recorded(scope: Any, receive: Any, send: Any) -> None:
+        async def sending(message: Any) -> None:
+            await send(message)
+            sent.append(message)
+
+        await app(scope, receive, sending)
+
+    return recorded

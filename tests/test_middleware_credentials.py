@@ -375,6 +375,13 @@ async def test_a_field_that_stands_twice_is_refused(inspecting: DuctapeMiddlewar
     assert isinstance(answer.error, InvalidToken)
 
 
+@pytest.mark.parametrize("body", [body_of(7), b'{"session": "a", "session": "b"}'])
+async def test_the_app_gets_the_body_of_a_refused_field_too(inspecting: DuctapeMiddleware, body: bytes) -> None:
+    await call(inspecting, method="POST", headers=[JSON], body=body)
+    app: Any = inspecting.app
+    assert app.bodies == [[{"type": "http.request", "body": body, "more_body": False}]]
+
+
 async def test_a_nested_field_of_the_name_is_not_the_credential(
     inspecting: DuctapeMiddleware, issued: IssuedSession
 ) -> None:

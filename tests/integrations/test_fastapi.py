@@ -197,6 +197,24 @@ def test_a_mounted_app_sees_the_session_of_the_outer_one(app: FastAPI, sessions:
         assert client.get("/inner/maybe").json() == {"identifier": None}
 
 
+def test_a_guard_of_a_mounted_app_is_answered_as_everywhere_else(app: FastAPI, sessions: Sessions) -> None:
+    """The mounted app makes a page of status 500 of an error it does not know, before the error reaches us."""
+    inner = FastAPI()
+    add_routes(inner)
+
+    @inner.get("/admin", dependencies=[Depends(require_role("admin"))])
+    async def admin() -> None: ...
+
+    app.mount("/inner", inner)
+    with TestClient(app, base_url="https://testserver") as client:
+        anonymous = client.get("/inner/me")
+        assert (anonymous.status_code, anonymous.json()["code"]) == (401, "missing_token")
+        for _ in range(2):  # a miss, then a hit
+            denied = client.get("/inner/admin", headers=bearer(start(client, sessions)))
+            assert (denied.status_code, denied.json()["code"]) == (403, "access_denied")
+            assert denied.headers["content-type"] == "application/problem+json"
+
+
 def test_guards_add_nothing_to_the_parameters_of_an_operation(app: FastAPI) -> None:
     operations = [operation for path in app.openapi()["paths"].values() for operation in path.values()]
     assert [operation.get("parameters", []) for operation in operations] == [[] for _ in operations]

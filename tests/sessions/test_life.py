@@ -181,6 +181,28 @@ def test_a_loop_a_request_leaves_no_threads_behind(closed: Sessions) -> None:
 
 
 @pytest.mark.anyio
+async def test_a_verb_called_while_the_last_one_leaves_waits_and_opens_anew(
+    closed: Sessions, store: WatchedStore
+) -> None:
+    leaving = anyio.Event()
+
+    async def slowly() -> None:
+        leaving.set()
+        for _ in range(10):
+            await anyio.lowlevel.checkpoint()
+
+    store.before["close"] = slowly
+    async with anyio.create_task_group() as tasks:
+        await closed.__aenter__()
+        tasks.start_soon(closed.__aexit__, None, None, None)
+        await leaving.wait()
+        assert await accepted(closed, (await closed.start(tag=TAG, data=ANN)).token)
+    assert openings(store) == (2, 1)
+    await closed.start(tag=TAG, data=ANN)
+    await _closed(closed)
+
+
+@pytest.mark.anyio
 async def test_what_was_started_is_there_after_closing_and_opening_anew(closed: Sessions) -> None:
     async with closed:
         issued = await closed.start(tag=TAG, data=ANN)

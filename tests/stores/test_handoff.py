@@ -10,7 +10,6 @@ from functools import partial
 import anyio
 import pytest
 import trio
-from anyio.testing import wait_all_tasks_blocked
 
 from ductape_asgi.errors import StoreUnavailable
 from ductape_asgi.stores import handoff
@@ -101,7 +100,7 @@ async def test_leaving_finishes_what_is_queued_and_then_ends_in_the_thread() -> 
     async with anyio.create_task_group() as tasks:
         for number in range(20):
             tasks.start_soon(worker.do, number)
-        await wait_all_tasks_blocked()
+        await anyio.wait_all_tasks_blocked()
         await worker.leave().outcome()
     assert ended == ["test"]
 

@@ -72,6 +72,14 @@ class Doorbell:
         return False
 
 
+def _allocate(file: int) -> None:
+    """Make room on the disk: writing into a hole of a mapped file kills the process once the disk is full."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, 0, _SIZE)
+    else:
+        os.pwrite(file, bytes(_SIZE), 0)
+
+
 def _map(path: str) -> tuple[memoryview, Identity]:
     """Never unmapped by hand: whoever still looks at an old word must find it readable."""
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
@@ -79,7 +87,7 @@ def _map(path: str) -> tuple[memoryview, Identity]:
     try:
         status = os.fstat(file)
         if status.st_size < _SIZE:
-            os.ftruncate(file, _SIZE)
+            _allocate(file)
         return memoryview(mmap.mmap(file, _SIZE)).cast("Q"), (status.st_dev, status.st_ino)
     finally:
         os.close(file)
