@@ -28,7 +28,7 @@ from .errors import (
     StoreUnavailable,
 )
 from .keys import Key, Keyring, new_access_key
-from .middleware import DuctapeMiddleware
+from .middleware import DuctapeMiddleware, MiddlewareOptions
 from .models import ClientInfo, IssuedSession, Realm, Session, SessionInfo, SessionPage, TokenClaims
 from .policy import CookiePolicy, TagPolicy
 from .sessions import Sessions
@@ -55,6 +55,7 @@ __all__ = [
     "IssuedSession",
     "Key",
     "Keyring",
+    "MiddlewareOptions",
     "MissingToken",
     "PublishableKeyError",
     "Realm",

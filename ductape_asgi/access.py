@@ -6,7 +6,7 @@ import inspect
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from starlette.requests import HTTPConnection
 
@@ -14,6 +14,7 @@ from .errors import AccessDenied, ConfigurationError, DuctapeError, MissingToken
 from .models import Session
 from .problems import DENIED_KEY
 
+MakeT = TypeVar("MakeT", bound=Callable[..., "Guard"])
 Scope = MutableMapping[str, Any]
 ASGIApp = Callable[[Scope, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]]
 
@@ -34,7 +35,8 @@ def session_on(scope: Scope) -> Session[Any] | None:
         session: Session[Any] | None = scope[SESSION_KEY]
     except KeyError:
         raise ConfigurationError(
-            "no DuctapeMiddleware has seen this request: app.add_middleware(DuctapeMiddleware, sessions=sessions)"
+            "no DuctapeMiddleware has seen this request.  FastAPI: install(app, sessions=sessions).  Litestar: "
+            "plugins=[DuctapePlugin(sessions=sessions)].  Others: app = DuctapeMiddleware(app, sessions=sessions)."
         ) from None
     return session
 
@@ -104,14 +106,19 @@ class Guard:
     def check_scope(self, scope: Scope) -> Session[Any]:
         """`check` the session that the middleware laid on an ASGI scope."""
         clock = getattr(scope.get(OPTIONS_KEY), "clock", time.time)
+        return self.check(demand_session(scope), now=clock())
+
+    async def __call__(self, connection: Any, *_: Any) -> Any:
+        # Annotated for nobody: Starlette's connections and Litestar's have no more in common than a scope.
+        return self._enforced(connection.scope)
+
+    def _enforced(self, scope: Scope) -> Session[Any]:
+        """`check_scope` where nobody is going to catch what it raises, which is noted for `problems.note`."""
         try:
-            return self.check(demand_session(scope), now=clock())
+            return self.check_scope(scope)
         except DuctapeError as error:
             scope[DENIED_KEY] = error
             raise
-
-    async def __call__(self, connection: HTTPConnection, *_: Any) -> Session[Any]:
-        return self.check_scope(connection.scope)
 
     def wrap(self, app: ASGIApp) -> ASGIApp:
         """An ASGI app that lets only what passes reach `app`; `DuctapeMiddleware` around it answers the rest."""
@@ -120,7 +127,7 @@ class Guard:
             scope: Scope, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
         ) -> None:
             if scope["type"] in ("http", "websocket"):
-                self.check_scope(scope)
+                self._enforced(scope)
             await app(scope, receive, send)
 
         return guarded
@@ -134,21 +141,41 @@ class Guard:
 require_session = Guard("session")
 
 
+def _factory(example: str) -> Callable[[MakeT], MakeT]:
+    """Make a function that makes guards unfit to be taken for one.
+
+    ``Depends(require_role)``, without the call, would have FastAPI read the role from the query, and let everybody
+    in.  With the signature that it sees here it refuses to start, and names what to write.
+    """
+    hint = type(f"write Depends({example}), with a call", (), {})
+
+    def mark(make: MakeT) -> MakeT:
+        parameter = inspect.Parameter("call_it_first", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=hint)
+        make.__signature__ = inspect.Signature([parameter])  # type: ignore[attr-defined]
+        return make
+
+    return mark
+
+
+@_factory('require_role("admin")')
 def require_role(role: str) -> Guard:
     """Sessions with this role."""
     return Guard("any_role", _names("require_role", (role,)))
 
 
+@_factory('require_any_role("admin", "staff")')
 def require_any_role(*roles: str) -> Guard:
     """Sessions with at least one of these roles."""
     return Guard("any_role", tuple(sorted(set(_names("require_any_role", roles)))))
 
 
+@_factory('require_permission("orders:read")')
 def require_permission(*permissions: str) -> Guard:
     """Sessions with all of these permissions."""
     return Guard("permissions", tuple(sorted(set(_names("require_permission", permissions)))))
 
 
+@_factory("require_recent_auth(300)")
 def require_recent_auth(seconds: int) -> Guard:
     """Sessions whose sign-in is at most so many seconds old; refreshing does not renew it."""
     if type(seconds) is not int or seconds < 1:

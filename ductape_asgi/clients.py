@@ -52,8 +52,11 @@ def client_from(given: object) -> ClientInfo:
     if not isinstance(given, Mapping) or "headers" not in given:
         raise InvalidData(f"client must be a ClientInfo or an ASGI scope, not {type(given).__name__}")
     trusted = getattr(given.get("ductape.options"), "trusted_proxies", ())
-    agent = _header(given, b"user-agent")
-    return ClientInfo(ip=_address(given, trusted), user_agent=agent, label=label_of(agent))
+    try:
+        agent = _header(given, b"user-agent")
+        return ClientInfo(ip=_address(given, trusted), user_agent=agent, label=label_of(agent))
+    except (TypeError, ValueError, AttributeError, LookupError):
+        raise InvalidData("client is not an ASGI scope: its headers or its client are malformed") from None
 
 
 def _text(value: object, name: str) -> str | None:

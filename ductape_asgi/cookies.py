@@ -73,6 +73,9 @@ def add_cookies(response: Any, cookies: Iterable[str]) -> None:
         TypeError: it is neither; use ``issued.cookie_headers()`` for raw ASGI.
     """
     headers = getattr(response, "raw_headers", None)
+    if hasattr(response, "headers"):
+        # An answer that carries tokens is for one client, once.
+        response.headers["cache-control"] = "no-store"
     for cookie in cookies:
         if isinstance(headers, list):
             headers.append((b"set-cookie", cookie.encode()))

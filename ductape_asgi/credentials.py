@@ -21,8 +21,10 @@ class Bearer:
 
     def token(self, scope: Scope) -> str | None:
         value = _only(scope, b"authorization")
-        if value is None or value[:7].lower() not in (b"bearer ", b"bearer"):
+        if value is None or value[:6].lower() != b"bearer" or value[6:7].isalnum():
             return None
+        if value[6:7] != b" ":
+            raise InvalidToken("a Bearer credential is the word, one blank and the token")
         return _ascii(value[7:], "the Bearer credential")
 
 

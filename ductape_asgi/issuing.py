@@ -18,6 +18,7 @@ from .errors import (
     InvalidToken,
     RefreshReused,
     RevokedSession,
+    SessionError,
     StoreUnavailable,
 )
 from .models import IssuedSession, Rotation, SessionRecord, instant
@@ -77,6 +78,15 @@ class Issuer:
     async def refresh(
         self, context: RealmContext, policy: TagPolicy, *, refresh_token: str | None, client: object
     ) -> IssuedSession:
+        try:
+            return await self._refresh(context, policy, refresh_token, client)
+        except SessionError as error:
+            audit("refresh.refused", context.log_key, context.audience, policy.tag, reason=f"{error.code}: {error}")
+            raise
+
+    async def _refresh(
+        self, context: RealmContext, policy: TagPolicy, refresh_token: str | None, client: object
+    ) -> IssuedSession:
         claims = context.refresh_tokens.read(policy.tag, refresh_token)
         now = self._worker.clock()
         if not policy.refresh:
@@ -100,7 +110,7 @@ class Issuer:
         record = self._granted(context, policy, claims, rotation)
         document, who = context.data_of(record), context.identifier_of(record)
         issued = self._issue(context, policy, record, who, document)
-        if context.needs_reseal(record):
+        if rotation.outcome == "rotated" and context.needs_reseal(record):
             await self._reseal(context.resealed(record, who, document))
         audit("session.refreshed", context.log_key, context.audience, policy.tag, record.session_id, rotation.outcome)
         return issued

@@ -16,6 +16,7 @@ import anyio.lowlevel
 from anyio.lowlevel import EventLoopToken
 
 from .audit import logger
+from .errors import DuctapeError
 from .stores.base import SessionStore
 
 #: How long work that is due waits for more of its kind, in seconds.
@@ -34,6 +35,19 @@ class _Opened:
         self.due = anyio.Event()
         self.task: object = None
 
+    def abandon(self) -> bool:
+        """End the background task from another loop.  False where its loop has gone or is another process's."""
+        loop: Any = self.token.native_token
+        try:
+            if self.pid != os.getpid():
+                return False
+            (loop.call_soon_threadsafe if isinstance(loop, asyncio.AbstractEventLoop) else loop.run_sync_soon)(
+                self.scope.cancel
+            )
+        except RuntimeError:  # asyncio's for a closed loop; trio's RunFinishedError is one, too
+            return False
+        return True
+
 
 class Lifetime:
     """Opens `store` and runs `housekeeping` every `interval` seconds, from the first use to the last leave."""
@@ -44,6 +58,8 @@ class Lifetime:
         self._interval = interval
         self._opened: _Opened | None = None
         self._gate: tuple[object, anyio.Lock] | None = None
+        self._failure: DuctapeError | None = None
+        self._failures = 0
 
     def is_open(self) -> bool:
         """Whether it is open in the running loop of this process."""
@@ -87,15 +103,24 @@ class Lifetime:
             self._opened.due.set()
 
     async def _opened_here(self) -> _Opened:
+        failures = self._failures
         async with self._lock():
-            if self._opened is None or not self.is_open():
+            if self._opened is not None and self.is_open():
+                return self._opened
+            if self._failure is not None and self._failures != failures:
+                # It failed while we waited: each trying in turn would keep the last one waiting for all.
+                raise self._failure.with_traceback(None)
+            try:
                 self._opened = await self._open()
+            except DuctapeError as error:
+                self._failure, self._failures = error, failures + 1
+                raise
             return self._opened
 
     async def _open(self) -> _Opened:
-        if self._opened is not None:
-            # Its loop is gone or it is a parent's: nothing there can be awaited; the store lets go of what it has.
-            self._opened = None
+        previous, self._opened = self._opened, None
+        if previous is not None and not previous.abandon():
+            # Its loop has gone, or it is a parent's: the store lets go of what it had there.
             await self._store.close()
         await self._store.open()
         opened = _Opened(anyio.lowlevel.current_token())

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MethodType
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 from .access import ERROR_KEY, OPTIONS_KEY, SESSION_KEY
 from .audit import audit
@@ -26,6 +26,19 @@ _ORIGIN = re.compile(r"https?://[a-z0-9.:\[\]-]+")
 _EXEMPT = re.compile(r"/[^*]*(/\*)?|/\*")
 _TAIL_SLICE: Final = slice(-TAIL, None)
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+
+
+class MiddlewareOptions(TypedDict, total=False):
+    """The keywords of `DuctapeMiddleware` but for `sessions`, for functions that hand them on."""
+
+    tag: str | Sequence[str] | None
+    required: bool
+    exempt: Sequence[str]
+    credentials: Sequence[Credential]
+    allowed_origins: Sequence[str]
+    trusted_proxies: Sequence[str]
+    set_user: bool
+    state_key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,12 +192,11 @@ class DuctapeMiddleware:
         # Before anything can be refused: what is read of a body must be there for the app whatever happens.
         bodies, receive = await self._bodies(scope, receive)
         try:
-            token, by_cookie = self._credential(scope, bodies)
+            token, by_cookie = self._only_credential(scope, bodies)
             if token is not None:
                 session = await self._verified(scope, token, by_cookie)
         except CsrfRejected as rejected:
-            context = self.options.sessions.context()
-            audit("csrf.rejected", context.log_key, context.audience, ",".join(self.options.tags), reason=str(rejected))
+            self._audit("csrf.rejected", rejected)
             await answer(rejected, scope, receive, send)
             return
         except DuctapeError as refused:
@@ -213,6 +225,18 @@ class DuctapeMiddleware:
             if isinstance(credential, BodyField):
                 bodies[credential], receive = await credential.read(scope, receive)
         return bodies, receive
+
+    def _only_credential(self, scope: Scope, bodies: Mapping[BodyField, bytes]) -> tuple[str | None, bool]:
+        try:
+            return self._credential(scope, bodies)
+        except SessionError as error:
+            self._audit("token.refused", error)
+            raise
+
+    def _audit(self, event: str, error: DuctapeError) -> None:
+        context = self.options.sessions.context()
+        tags = ",".join(self.options.tags)
+        audit(event, context.log_key, context.audience, tags, reason=f"{error.code}: {error}")
 
     def _credential(self, scope: Scope, bodies: Mapping[BodyField, bytes]) -> tuple[str | None, bool]:
         """The first credential that is present, and whether it was a cookie."""
@@ -272,7 +296,11 @@ def _tags(sessions: Sessions, tag: object) -> tuple[str, ...]:
 
 
 def _credentials(given: Sequence[Credential]) -> tuple[Credential, ...]:
-    if not given or not all(isinstance(item, Bearer | Cookie | Header | BodyField) for item in given):
+    if (
+        not isinstance(given, list | tuple)
+        or not given
+        or not all(isinstance(item, Bearer | Cookie | Header | BodyField) for item in given)
+    ):
         raise ConfigurationError("credentials= takes Bearer(), Cookie(), Header(name) and BodyField(name) objects")
     # A browser sends cookies by itself; what somebody chose to send goes before.
     return tuple(sorted(given, key=lambda item: isinstance(item, Cookie)))

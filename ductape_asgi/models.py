@@ -8,12 +8,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Generic, Literal, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, cast
 
 from .errors import ConfigurationError
 from .frozen import dump_json, freeze
 
-DataT = TypeVar("DataT")
+if TYPE_CHECKING:
+    import typing_extensions
+
+    DataT = typing_extensions.TypeVar("DataT", default=dict[str, Any])
+else:
+    DataT = TypeVar("DataT")
 
 _NAME = re.compile(r"[a-z0-9_-]{1,64}")
 
@@ -59,6 +64,11 @@ class ClientInfo:
 def _shared(names: frozenset[str]) -> frozenset[str]:
     """One object for all equal sets: most people have the roles that most people have."""
     return names
+
+
+def _small(document: bytes) -> bool:
+    """Whether a document stays small when it is parsed, so that a cache of sessions may keep it so."""
+    return len(document) <= 1024 and document.count(b"[") + document.count(b"{") <= 8
 
 
 class Session(Generic[DataT]):
@@ -128,10 +138,13 @@ class Session(Generic[DataT]):
         """What `start` or the last `update` put in: a read-only dict, or an instance of the tag's schema."""
         if self._load is not None:
             return self._load(self._document)
-        if self._plain is None:
-            object.__setattr__(self, "_plain", json.loads(self._document))
+        plain = self._plain
+        if plain is None:
+            plain = json.loads(self._document)
+            if _small(self._document):
+                object.__setattr__(self, "_plain", plain)
         # A copy for each access: whatever a handler manages to do to it, the next request does not see it.
-        return cast("DataT", freeze(self._plain))
+        return cast("DataT", freeze(plain))
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError("a Session cannot be changed; use sessions.update(...)")

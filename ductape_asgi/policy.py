@@ -86,7 +86,7 @@ def check_identifier(value: object, what: str = "identifier") -> str:
     Raises:
         InvalidData: empty, not text or a whole number, or not writable as UTF-8.
     """
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() <= 256:
         value = str(value)
     if not isinstance(value, str) or not value:
         raise InvalidData(f"{what} must be a non-empty string, not {'empty' if value == '' else type(value).__name__}")

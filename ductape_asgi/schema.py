@@ -33,9 +33,17 @@ class Schema:
         Raises:
             InvalidData: it does not fit the schema, or JSON cannot hold it.
         """
-        document = dump_json(data if isinstance(data, dict) else self._to_dict(data))
+        document = dump_json(data if isinstance(data, dict) else self._plain(data))
         self.check(document)
         return document
+
+    def _plain(self, data: object) -> Any:
+        try:
+            return self._to_dict(data)
+        except InvalidData:
+            raise
+        except Exception as error:  # serialisers of the application may run in there
+            raise InvalidData(f"data cannot be written as JSON: {type(error).__name__}") from None
 
     def check(self, document: bytes) -> None:
         """Whether stored JSON fits.
@@ -70,6 +78,22 @@ def schema_for(kind: object) -> Schema:
     )
 
 
+def _guarded(load: Callable[[bytes], Any], kind: object) -> Callable[[bytes], Any]:
+    """`load`, with whatever a validator of the application's raises made an error of ours."""
+
+    def guarded(document: bytes) -> Any:
+        try:
+            return load(document)
+        except InvalidData:
+            raise
+        except Exception as error:  # any code may run in there, and none of it may become a server error
+            raise InvalidData(
+                f"data does not fit {_name(kind)}: its own checks failed: {type(error).__name__}"
+            ) from None
+
+    return guarded
+
+
 def _pydantic_schema(kind: Any) -> Schema:
     pydantic = importlib.import_module("pydantic")
     adapter = pydantic.TypeAdapter(kind)
@@ -86,7 +110,7 @@ def _pydantic_schema(kind: Any) -> Schema:
         _check_kind(data, kind)
         return adapter.dump_python(data, mode="json")
 
-    return Schema(load, to_dict)
+    return Schema(_guarded(load, kind), to_dict)
 
 
 def _msgspec_schema(kind: Any) -> Schema:
@@ -106,7 +130,7 @@ def _msgspec_schema(kind: Any) -> Schema:
         _check_kind(data, kind)
         return json.loads(msgspec.json.encode(data))
 
-    return Schema(load, to_dict)
+    return Schema(_guarded(load, kind), to_dict)
 
 
 def _is_typed_dict(kind: Any) -> bool:

@@ -401,6 +401,8 @@ def _check_options(cookies: object, algorithm: object, on_stale: object, cache_s
 
 def _policies(tags: Sequence[TagPolicy]) -> dict[str, TagPolicy]:
     policies: dict[str, TagPolicy] = {}
+    if not isinstance(tags, list | tuple):
+        raise ConfigurationError('tags= takes a list: tags=[TagPolicy("user-session")]')
     for policy in tags:
         if not isinstance(policy, TagPolicy):
             raise ConfigurationError(f'tags= takes TagPolicy("user-session", ...) objects, not {type(policy).__name__}')

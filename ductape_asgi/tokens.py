@@ -153,11 +153,12 @@ class AccessTokens:
         if not isinstance(token, str):
             raise InvalidToken(f"a token is a str, not {type(token).__name__}")
         if len(token) > MAX_TOKEN or not token.isascii() or not _COMPACT.fullmatch(token):
-            raise InvalidToken("not a compact JWS of at most 8192 characters")
+            raise InvalidToken(_what_it_is(token))
         header, payload, signature = token.split(".")
         key = self._by_header.get(header)
         if key is None:
-            raise InvalidToken("unknown header: another key, realm, algorithm or type")
+            realm = self._keyring.realm
+            raise InvalidToken(f"no key of '{realm}' made it; was it issued for another product, env or access key?")
         if not _verify(key, f"{header}.{payload}".encode(), b64decode(signature)):
             raise InvalidToken("the signature does not hold")
         return self._claims(key, b64decode(payload))
@@ -209,6 +210,14 @@ class AccessTokens:
             version=payload["ver"],
             data=payload["data"],
         )
+
+
+def _what_it_is(text: str) -> str:
+    if text.startswith("drt_"):
+        return "this is a refresh token: pass it to refresh()"
+    if text[:7].lower() == "bearer ":
+        return 'pass the token without "Bearer "'
+    return f"not a compact JWS of at most {MAX_TOKEN} characters"
 
 
 def strict_json(raw: bytes | None) -> dict[str, Any]:

@@ -61,6 +61,21 @@ class Verifier:
             SessionError: there is none.
             StoreUnavailable: it cannot be told now.
         """
+        try:
+            return await self._verify(context, policies, token, fresh)
+        except SessionError as error:
+            audit(
+                "token.refused", context.log_key, context.audience, ",".join(policies), reason=f"{error.code}: {error}"
+            )
+            raise
+
+    def entry(self, token: str) -> Entry | None:
+        """The cached entry of a token just verified, if it was kept."""
+        return self._cached(token)
+
+    async def _verify(
+        self, context: RealmContext, policies: Mapping[str, TagPolicy], token: str | None, fresh: bool
+    ) -> Session[Any]:
         if isinstance(token, str) and len(token) > MAX_TOKEN:
             raise InvalidToken(f"a token has at most {MAX_TOKEN} characters")
         trusted = self._feed.fresh() or await self._prove()
@@ -71,18 +86,8 @@ class Verifier:
                 return session
         if not trusted and self._on_stale == "refuse":
             raise StoreUnavailable("revocations cannot be followed now, and on_stale='refuse'")
-        try:
-            loop = await self._worker.ready()
-            return await self._miss(context, policies, token, loop if trusted and not fresh else None)
-        except SessionError as error:
-            audit(
-                "token.refused", context.log_key, context.audience, ",".join(policies), reason=f"{error.code}: {error}"
-            )
-            raise
-
-    def entry(self, token: str) -> Entry | None:
-        """The cached entry of a token just verified, if it was kept."""
-        return self._cached(token)
+        loop = await self._worker.ready()
+        return await self._miss(context, policies, token, loop if trusted and not fresh else None)
 
     async def _prove(self) -> bool:
         await self._worker.ready()
@@ -180,7 +185,7 @@ class Verifier:
             seen_at = self._seen(record, now)
             # Where the sign of life of a new generation could not be recorded, each use must ask again.
             if contents.generation != record.generation or record.seen_generation >= record.generation:
-                entry = self._entry(claims, record, session, token, len(contents.document))
+                entry = self._entry(claims, record, session, token, 4 * len(contents.document))
                 entry.seen(seen_at, TOUCH_EVERY)
                 self._cache.add(entry, reading)
         return session

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fastapi import Depends, FastAPI
 from starlette.requests import HTTPConnection
 
 from ductape_asgi import (
@@ -201,3 +202,11 @@ async def test_a_wrapped_app_keeps_its_lifespan() -> None:
 
     await require_role("admin").wrap(app)({"type": "lifespan"}, None, None)  # type: ignore[arg-type]
     assert seen == ["lifespan"]
+
+
+@pytest.mark.parametrize("make", [require_role, require_any_role, require_permission, require_recent_auth])
+def test_fastapi_refuses_to_take_a_maker_of_guards_for_a_guard(make: Any) -> None:
+    """Without the call, the role would be read from the query, and everybody would be let in."""
+    app = FastAPI()
+    with pytest.raises(Exception, match="write Depends\\(require_"):
+        app.get("/secret", dependencies=[Depends(make)])(lambda: "secret")

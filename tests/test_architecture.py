@@ -57,6 +57,7 @@ FENCES: dict[str, frozenset[str]] = {
     "sqlite3": frozenset({"stores.sqlite"}),
     "starlette": frozenset({"access", "identity"}),
     "trio": frozenset({"lifetime", "stores.handoff"}),
+    "typing_extensions": frozenset({"models"}),  # for type checkers alone
 }
 
 #: What an adapter may import besides the public names of `ductape_asgi`.

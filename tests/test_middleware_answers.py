@@ -152,7 +152,7 @@ async def test_a_guard_without_a_session_answers_why_the_credential_was_refused(
 
 
 async def test_a_guard_without_middleware_is_a_configuration_error() -> None:
-    with pytest.raises(ConfigurationError, match="add_middleware"):
+    with pytest.raises(ConfigurationError, match="DuctapeMiddleware\\(app"):
         await call(require_role("user").wrap(App()))
 
 

@@ -16,6 +16,8 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
+import anyio
+
 from ..errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ StepT = TypeVar("StepT")
 
 #: Jobs that may wait for one thread; more are turned away, so that a stalled disk cannot fill the memory.
 QUEUE_LIMIT = 10_000
+#: How long a task waits for an answer, in seconds: a disk that hangs must not hang every request.
+LONGEST_WAIT = 2.5
 #: Jobs taken at once.  Bounds how long the first of them waits for the last.
 BATCH_LIMIT = 512
 
@@ -159,11 +163,13 @@ class Worker(Generic[StepT]):
         """Have one step done, and wait for what it answers.
 
         Raises:
-            StoreUnavailable: the thread is gone, or too many jobs wait for it.
+            StoreUnavailable: the thread is gone, too many jobs wait for it, or it did not answer in time.
         """
         job = Job(step)
         self._gather(job)
-        return await job.outcome()
+        with anyio.move_on_after(LONGEST_WAIT):
+            return await job.outcome()
+        raise StoreUnavailable("the session store did not answer in time; what was asked may still be done")
 
     def _gather(self, job: Job[StepT]) -> None:
         """Hand over together what all tasks of this turn of the loop ask for: one batch, one flush of the disk.

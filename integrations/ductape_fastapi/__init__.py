@@ -19,15 +19,15 @@ async def admin() -> str:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
 from ductape_asgi import (
     Bearer,
     Cookie,
     DuctapeMiddleware,
     Header,
+    MiddlewareOptions,
     Session,
-    SessionError,
     Sessions,
     require_any_role,
     require_permission,
@@ -56,7 +56,7 @@ __all__ = [
 ]
 
 
-def install(app: FastAPI, *, sessions: Sessions, **middleware_options: Any) -> None:
+def install(app: FastAPI, *, sessions: Sessions, **middleware_options: Unpack[MiddlewareOptions]) -> None:
     """Add `DuctapeMiddleware` with these options to `app`, and its credentials to the OpenAPI document.
 
     Raises:
@@ -96,7 +96,8 @@ async def current_session(connection: HTTPConnection) -> Session[Any]:
         SessionError: there is none; answered as 401.
         ConfigurationError: the app has no `DuctapeMiddleware`.
     """
-    return require_session.check_scope(connection.scope)
+    session: Session[Any] = await require_session(connection)
+    return session
 
 
 async def optional_session(connection: HTTPConnection) -> Session[Any] | None:
@@ -105,11 +106,11 @@ async def optional_session(connection: HTTPConnection) -> Session[Any] | None:
     Raises:
         ConfigurationError: the app has no `DuctapeMiddleware`.
     """
-    try:
-        return require_session.check_scope(connection.scope)
-    except SessionError:
-        return None
+    if "ductape.session" not in connection.scope:
+        return require_session.check_scope(connection.scope)  # which says what is missing
+    session: Session[Any] | None = connection.scope["ductape.session"]
+    return session
 
 
-CurrentSession = Annotated[Session[Any], Depends(current_session)]
-OptionalSession = Annotated[Session[Any] | None, Depends(optional_session)]
+CurrentSession = Annotated[Session[dict[str, Any]], Depends(current_session)]
+OptionalSession = Annotated[Session[dict[str, Any]] | None, Depends(optional_session)]

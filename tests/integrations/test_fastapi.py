@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, WebSocket
+from fastapi.responses import JSONResponse
 from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.websockets import WebSocketDisconnect
 
@@ -175,7 +176,7 @@ def test_add_middleware_alone_is_enough_for_the_guards(sessions: Sessions) -> No
 def test_without_the_middleware_the_error_says_what_to_add(path: str) -> None:
     app = FastAPI()
     add_routes(app)
-    with TestClient(app) as client, pytest.raises(ConfigurationError, match="add_middleware"):
+    with TestClient(app) as client, pytest.raises(ConfigurationError, match="install"):
         client.get(path)
 
 
@@ -195,6 +196,15 @@ def test_a_mounted_app_sees_the_session_of_the_outer_one(app: FastAPI, sessions:
         headers = bearer(start(client, sessions))
         assert client.get("/inner/me", headers=headers).json() == {"userId": "ann"}
         assert client.get("/inner/maybe").json() == {"identifier": None}
+
+
+def test_an_error_page_of_the_app_is_left_alone_for_an_anonymous_visitor(app: FastAPI, sessions: Sessions) -> None:
+    @app.get("/broken")
+    async def broken(session: OptionalSession) -> JSONResponse:
+        return JSONResponse({"error": "the database is down"}, 500)
+
+    with TestClient(app, base_url="https://testserver") as client:
+        assert client.get("/broken").status_code == 500
 
 
 def test_a_guard_of_a_mounted_app_is_answered_as_everywhere_else(app: FastAPI, sessions: Sessions) -> None:

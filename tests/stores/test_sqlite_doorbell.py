@@ -7,6 +7,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from ductape_asgi import RevokedSession, Sessions, new_access_key
 from ductape_asgi.stores.sqlite import SQLiteStore, doorbell
 from ductape_asgi.testing.contract.records import ANN, NOW, REALM, TAG, position, start
 
@@ -142,11 +143,14 @@ async def test_opening_sets_the_word_right(sqlite_store: SQLiteStore, bell: Path
     assert word_of(sqlite_store) == head
 
 
-async def test_without_a_word_the_store_works(path: Path, bell: Path) -> None:
+async def test_without_a_word_the_store_works_and_says_at_each_look_that_something_may_have_come(
+    path: Path, bell: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     bell.mkdir()  # nobody can map a directory
     store = SQLiteStore(path)
     await store.open()
-    assert store.announced() is None
+    assert word_of(store) == 0 != await head_of(store)
+    assert [record.levelname for record in caplog.records if "cannot be used" in record.message] == ["WARNING"]
     before = await position(store)
     await revoke_one(store)
     assert len((await store.log_since(before)).entries) == 1
@@ -154,6 +158,35 @@ async def test_without_a_word_the_store_works(path: Path, bell: Path) -> None:
     await revoke_one(store)
     assert word_of(store) == await head_of(store)
     await store.close()
+
+
+async def test_a_worker_without_a_word_refuses_what_another_revoked(path: Path, bell: Path) -> None:
+    """As when a command run by another user has made the file: slower, and never late."""
+    key = new_access_key()
+    here, there = (
+        Sessions(access_key=key, product="shop", env="prd", store=SQLiteStore(path), max_staleness=3600)
+        for _ in range(2)
+    )
+    bell.mkdir()
+    async with here, there:
+        issued = await here.start(tag="user-session", data={"userId": "ann"})
+        for _ in range(3):
+            await there.verify(tag="user-session", token=issued.token)
+        await here.revoke(tag="user-session", session_id=issued.session_id)
+        with pytest.raises(RevokedSession):
+            await there.verify(tag="user-session", token=issued.token)
+
+
+async def test_the_word_belongs_to_whom_the_database_belongs(path: Path, bell: Path) -> None:
+    store = SQLiteStore(path)
+    await store.open()
+    await store.close()
+    bell.unlink()
+    path.chmod(0o660)
+    await store.open()
+    await store.close()
+    assert bell.stat().st_mode & 0o777 == 0o660
+    assert (bell.stat().st_uid, bell.stat().st_gid) == (path.stat().st_uid, path.stat().st_gid)
 
 
 async def test_a_word_that_is_a_link_is_not_followed(path: Path, bell: Path) -> None:

@@ -13,6 +13,7 @@ import os
 import threading
 import time
 
+from ...audit import logger
 from .database import Identity, identify
 
 #: How long the word may differ from the log before somebody sets it right.
@@ -32,6 +33,7 @@ class Doorbell:
         self._mapping = threading.Lock()
         self._checked_at = float("-inf")
         self._differs_since: float | None = None
+        self._warned = False
 
     def ring(self, sequence: int) -> None:
         """Announce `sequence`, before the commit that makes it true."""
@@ -46,8 +48,13 @@ class Doorbell:
         if self._identity is not None and identify(self.path) == self._identity:
             return False
         self.word = self._identity = None
-        with contextlib.suppress(OSError, ValueError):
+        try:
             self.word, self._identity = _map(self.path)
+            self._warned = False
+        except (OSError, ValueError) as error:
+            if not self._warned:
+                self._warned = True
+                logger.warning("%s cannot be used, which makes each request slower: %s", self.path, error)
         return True
 
     def needs_care(self, head: int) -> bool:
@@ -72,6 +79,14 @@ class Doorbell:
         return False
 
 
+def _give_to_owner_of(database: str, file: int) -> None:
+    """Who may use the database may use this: a command run by another user must not lock the app out."""
+    with contextlib.suppress(OSError):
+        status = os.stat(database)  # noqa: PTH116
+        os.fchmod(file, status.st_mode & 0o666)
+        os.fchown(file, status.st_uid, status.st_gid)
+
+
 def _allocate(file: int) -> None:
     """Make room on the disk: writing into a hole of a mapped file kills the process once the disk is full."""
     if hasattr(os, "posix_fallocate"):
@@ -88,6 +103,7 @@ def _map(path: str) -> tuple[memoryview, Identity]:
         status = os.fstat(file)
         if status.st_size < _SIZE:
             _allocate(file)
+            _give_to_owner_of(path.removesuffix("-ductape"), file)
         return memoryview(mmap.mmap(file, _SIZE)).cast("Q"), (status.st_dev, status.st_ino)
     finally:
         os.close(file)
