@@ -10,7 +10,7 @@ import gc
 import random
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -185,8 +185,3 @@ def spread(low: float, high: float) -> str:
 
 def _note(note: str) -> str:
     return f"  [{note}]" if note else ""
-
-
-def chunks(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
-    """`items` in whole parts of `size`; what is left over is left out."""
-    return [items[at : at + size] for at in range(0, len(items) - size + 1, size)]

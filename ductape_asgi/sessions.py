@@ -13,10 +13,11 @@ from .cookies import add_cookies, expired_cookies, session_cookies
 from .errors import ConfigurationError, InvalidData, PublishableKeyError
 from .inventory import Inventory
 from .issuing import Issuer
-from .keys import ALGORITHMS, Keyring, load_access_keys, load_publishable_key
+from .keys import Keyring, load_access_keys
 from .models import ClientInfo, IssuedSession, Realm, Session, SessionPage, TokenClaims, instant
 from .policy import CookiePolicy, Duration, TagPolicy, check_tag, seconds
 from .realms import RealmContext, Realms
+from .settings import check_options, check_realm, overridden, policies_by_tag, published_keyring, realm_of
 from .stores.base import SessionStore
 from .stores.urls import store_from
 from .sync import SyncSessions
@@ -68,18 +69,18 @@ class Sessions:
         algorithm: str = "EdDSA",
         clock: Callable[[], float] = time.time,
     ) -> None:
-        _check_options(cookies, algorithm, on_stale, cache_size)
+        check_options(cookies, algorithm, on_stale, cache_size)
         self.cookies = cookies
-        self._tags = _policies(tags)
+        self._tags = policies_by_tag(tags)
         self._default_policies: LRUCache[str, TagPolicy] = LRUCache(maxsize=256)
         self._realms: Realms | None = None
         if publishable_key is None:
-            self.realm = Realm(*_both(product, env))
+            self.realm = realm_of(product, env)
             self._realms = Realms(load_access_keys("" if access_key is None else access_key), algorithm)
             self._home = self._realms[self.realm]
             self._keyring = self._home.keyring
         else:
-            self._keyring = _published(access_key, publishable_key, product, env)
+            self._keyring = published_keyring(access_key, publishable_key, product, env)
             self.realm = self._keyring.realm
         self.worker = Worker(
             store_from(store),
@@ -308,7 +309,7 @@ class Sessions:
         if self._realms is not None:
             tokens = self.context(product, env).access_tokens
         else:
-            _check_realm(self.realm, product, env)
+            check_realm(self.realm, product, env)
             tokens = AccessTokens(self._keyring)
         claims = tokens.read(token)
         return TokenClaims(
@@ -359,7 +360,7 @@ class Sessions:
             )
         if product is None and env is None:
             return self._home
-        return self._realms[_overridden(self.realm, product, env)]
+        return self._realms[overridden(self.realm, product, env)]
 
     def policy(self, tag: str) -> TagPolicy:
         """The policy of a tag.
@@ -386,56 +387,6 @@ class Sessions:
         if self.cookies is None:
             raise ConfigurationError("cookies are switched off: build Sessions with cookies=CookiePolicy()")
         return self.cookies
-
-
-def _check_options(cookies: object, algorithm: object, on_stale: object, cache_size: object) -> None:
-    if cookies is not None and not isinstance(cookies, CookiePolicy):
-        raise ConfigurationError(f"cookies={cookies!r}: give CookiePolicy(...), or None for no cookies")
-    if algorithm not in ALGORITHMS:
-        raise ConfigurationError(f"algorithm={algorithm!r}: use one of {', '.join(ALGORITHMS)}")
-    if on_stale not in ("check_store", "refuse"):
-        raise ConfigurationError(f'on_stale={on_stale!r}: use "check_store" or "refuse"')
-    if type(cache_size) is not int or cache_size < 0:
-        raise ConfigurationError(f"cache_size={cache_size!r}: give how many verified tokens to keep, from 0")
-
-
-def _policies(tags: Sequence[TagPolicy]) -> dict[str, TagPolicy]:
-    policies: dict[str, TagPolicy] = {}
-    if not isinstance(tags, list | tuple):
-        raise ConfigurationError('tags= takes a list: tags=[TagPolicy("user-session")]')
-    for policy in tags:
-        if not isinstance(policy, TagPolicy):
-            raise ConfigurationError(f'tags= takes TagPolicy("user-session", ...) objects, not {type(policy).__name__}')
-        if policy.tag in policies:
-            raise ConfigurationError(f"two policies for the tag {policy.tag!r}; remove one")
-        policies[policy.tag] = policy
-    return policies
-
-
-def _both(product: str | None, env: str | None) -> tuple[str, str]:
-    if product is None or env is None:
-        raise ConfigurationError(
-            'give product= and env=, e.g. product="shop", env="prd" (or DUCTAPE_PRODUCT, DUCTAPE_ENV)'
-        )
-    return product, env
-
-
-def _published(access_key: object, publishable_key: str, product: str | None, env: str | None) -> Keyring:
-    if access_key is not None:
-        raise ConfigurationError("give access_key= on the backend or publishable_key= on a frontend, not both")
-    keyring = load_publishable_key(publishable_key)
-    _check_realm(keyring.realm, product, env)
-    return keyring
-
-
-def _check_realm(realm: Realm, product: str | None, env: str | None) -> None:
-    asked = _overridden(realm, product, env)
-    if asked != realm:
-        raise ConfigurationError(f"the publishable key is for '{realm}', not '{asked}'")
-
-
-def _overridden(realm: Realm, product: str | None, env: str | None) -> Realm:
-    return Realm(realm.product if product is None else product, realm.env if env is None else env)
 
 
 def _text(value: object, name: str, *, optional: bool = False) -> str | None:

@@ -27,7 +27,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"models", "schema", "problems"}),
     frozenset({"policy", "keys"}),
     # what a request brings and may do
-    frozenset({"access", "identity", "clients", "cookies", "csrf"}),
+    frozenset({"access", "identity", "clients", "cookies", "csrf", "settings"}),
     # what travels, and what is kept
     frozenset({"credentials", "sealing", "refresh_tokens", "cache", "stores.base", "stores.rules", "stores.handoff"}),
     frozenset({"tokens", "revocations", "stores.memory", "stores.sqlite"}),

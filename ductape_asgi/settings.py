@@ -1,0 +1,60 @@
+"""What `Sessions` is told, checked when it is built; each message says how to mend it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .errors import ConfigurationError
+from .keys import ALGORITHMS, Keyring, load_publishable_key
+from .models import Realm
+from .policy import CookiePolicy, TagPolicy
+
+
+def check_options(cookies: object, algorithm: object, on_stale: object, cache_size: object) -> None:
+    if cookies is not None and not isinstance(cookies, CookiePolicy):
+        raise ConfigurationError(f"cookies={cookies!r}: give CookiePolicy(...), or None for no cookies")
+    if algorithm not in ALGORITHMS:
+        raise ConfigurationError(f"algorithm={algorithm!r}: use one of {', '.join(ALGORITHMS)}")
+    if on_stale not in ("check_store", "refuse"):
+        raise ConfigurationError(f'on_stale={on_stale!r}: use "check_store" or "refuse"')
+    if type(cache_size) is not int or cache_size < 0:
+        raise ConfigurationError(f"cache_size={cache_size!r}: give how many verified tokens to keep, from 0")
+
+
+def policies_by_tag(tags: Sequence[TagPolicy]) -> dict[str, TagPolicy]:
+    policies: dict[str, TagPolicy] = {}
+    if not isinstance(tags, list | tuple):
+        raise ConfigurationError('tags= takes a list: tags=[TagPolicy("user-session")]')
+    for policy in tags:
+        if not isinstance(policy, TagPolicy):
+            raise ConfigurationError(f'tags= takes TagPolicy("user-session", ...) objects, not {type(policy).__name__}')
+        if policy.tag in policies:
+            raise ConfigurationError(f"two policies for the tag {policy.tag!r}; remove one")
+        policies[policy.tag] = policy
+    return policies
+
+
+def realm_of(product: str | None, env: str | None) -> Realm:
+    if product is None or env is None:
+        raise ConfigurationError(
+            'give product= and env=, e.g. product="shop", env="prd" (or DUCTAPE_PRODUCT, DUCTAPE_ENV)'
+        )
+    return Realm(product, env)
+
+
+def published_keyring(access_key: object, publishable_key: str, product: str | None, env: str | None) -> Keyring:
+    if access_key is not None:
+        raise ConfigurationError("give access_key= on the backend or publishable_key= on a frontend, not both")
+    keyring = load_publishable_key(publishable_key)
+    check_realm(keyring.realm, product, env)
+    return keyring
+
+
+def check_realm(realm: Realm, product: str | None, env: str | None) -> None:
+    asked = overridden(realm, product, env)
+    if asked != realm:
+        raise ConfigurationError(f"the publishable key is for '{realm}', not '{asked}'")
+
+
+def overridden(realm: Realm, product: str | None, env: str | None) -> Realm:
+    return Realm(realm.product if product is None else product, realm.env if env is None else env)
