@@ -48,7 +48,9 @@ async def _bench(name: str, report: Report, folder: str) -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description="Measure, and set it against what we promise."
+    )
     parser.add_argument("--only", nargs="+", choices=BENCHES, default=list(BENCHES), help="some of them")
     parser.add_argument("--json", metavar="FILE", help="keep the results there as well")
     parser.add_argument("--dir", metavar="DIR", help="put the databases on this disk; default: the temporary directory")

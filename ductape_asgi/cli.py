@@ -7,6 +7,7 @@ standard error.  Exit codes: 0 done, 1 one of our errors, 2 wrong usage.
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import os
 import runpy
@@ -30,6 +31,9 @@ T = TypeVar("T")
 
 #: How many sessions one question to the store brings.
 PAGE = 100
+
+#: Modules of the `demo` extra.  Looked for before it starts, since each fails in a way of its own when it is missing.
+DEMO_NEEDS = ("fastapi", "jinja2", "python_multipart", "uvicorn")
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Answer in JSON, for scripts.")
 tag_option = click.option("--tag", required=True, help='The session type, e.g. "user-session".')
@@ -130,6 +134,9 @@ def sessions_list(tag: str, identifier: str, limit: int, as_json: bool) -> None:
     if as_json:
         _echo_json({"count": count, "sessions": [_info_json(info) for info in found]})
         return
+    if not found:
+        click.echo(f'no live sessions of "{_printable(identifier)}" with tag "{tag}" in {_realm()}', err=True)
+        return
     heads = ("SESSION", "CREATED", "LAST SEEN", "ENDS", "ADDRESS", "CLIENT")
     _echo_table(heads, [_info_row(info) for info in found])
     if count > len(found):
@@ -154,9 +161,15 @@ async def _collect(sessions: Sessions, tag: str, identifier: str, limit: int) ->
 @click.option("--session-id", required=True, help="As `ductape sessions list` shows it.")
 @as_json
 def sessions_revoke(tag: str, session_id: str, as_json: bool) -> None:
-    """End one session, everywhere."""
+    """End one session, everywhere.  Exit code 1 if there was none to end."""
     ended = _run(lambda sessions: sessions.revoke(tag=tag, session_id=session_id))
-    _answer(as_json, {"revoked": ended}, "ended 1 session" if ended else "no live session has this id and tag")
+    if as_json:
+        _echo_json({"revoked": ended})
+    elif ended:
+        click.echo("ended 1 session")
+    if not ended:
+        click.echo(f"no live session in {_realm()} has this id and tag", err=True)
+        sys.exit(1)
 
 
 @sessions.command("revoke-all")
@@ -207,13 +220,12 @@ async def _inspect(text: str) -> TokenClaims:
 @click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True)
 def demo(port: int) -> None:
     """Serve the example app on this machine."""
+    if not all(map(importlib.util.find_spec, DEMO_NEEDS)):
+        raise ConfigurationError('the demo needs more: pip install "ductape-asgi[demo]"')
     arguments = sys.argv
     sys.argv = ["ductape demo", "--port", str(port)]
     try:
         runpy.run_path(str(_demo_folder()), run_name="__main__")
-    except ModuleNotFoundError as error:
-        message = f'the demo needs {error.name}: pip install "ductape-asgi[demo]"'
-        raise ConfigurationError(message) from error
     finally:
         sys.argv = arguments
 
@@ -232,10 +244,27 @@ def _run(verb: Callable[[Sessions], Awaitable[T]]) -> T:
     """Ask one thing of the sessions that the environment describes."""
 
     async def ask() -> T:
-        async with Sessions.from_env() as sessions:
+        sessions = Sessions.from_env()
+        _check_store(sessions)
+        async with sessions:
             return await verb(sessions)
 
     return asyncio.run(ask())
+
+
+def _check_store(sessions: Sessions) -> None:
+    """Opening a SQLite store makes its file, which would then answer as if nobody were signed in.
+
+    Raises:
+        ConfigurationError: the file is not there.
+    """
+    path = getattr(sessions.worker.store, "path", None)
+    if isinstance(path, str) and not Path(path).exists():
+        raise ConfigurationError(f"no session store at {path}; set DUCTAPE_STORE to the one your app uses")
+
+
+def _realm() -> str:
+    return str(Sessions.from_env().realm)
 
 
 def _answer(as_json: bool, document: dict[str, object], sentence: str) -> None:

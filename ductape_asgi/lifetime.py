@@ -77,8 +77,8 @@ class Lifetime:
         Raises:
             ConfigurationError, StoreUnavailable: from the store's `open`.
         """
-        opened, here = self._opened, anyio.lowlevel.current_token()
-        if opened is None or opened.token != here or opened.pid != os.getpid():
+        opened, here = self._opened, anyio.lowlevel.current_token().native_token
+        if opened is None or opened.token.native_token is not here or opened.pid != os.getpid():
             await self._opened_here()
         return here
 

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from .encoding import b64decode, b64encode
+from .encoding import b64decode, b64encode, mac
 from .errors import InvalidToken, MissingToken
 from .keys import Keyring, RealmKey
 
@@ -83,4 +83,4 @@ class RefreshTokens:
     def _mac(self, member: RealmKey, tag: str, body: bytes) -> bytes:
         # Neither audience nor tag can hold a bar.
         message = f"ductape-asgi/refresh/1|{self._keyring.realm.audience}|{tag}|".encode() + body
-        return hmac.digest(member.refresh, message, "sha256")
+        return mac(member.refresh, message)

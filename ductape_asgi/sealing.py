@@ -6,7 +6,6 @@ amount of use comes near the limits of GCM with random nonces (SP 800-38D sectio
 
 from __future__ import annotations
 
-import hmac
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from dataclasses import dataclass, field
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from .encoding import b64encode
+from .encoding import b64encode, mac
 from .keys import Keyring, RealmKey
 
 NONCE_SIZE = 12
@@ -30,7 +29,7 @@ class Unsealable(Exception):
 def seal(key: bytes, salt: bytes, plaintext: bytes, bound: bytes, random_bytes: Callable[[int], bytes]) -> bytes:
     """``nonce || ciphertext || tag`` under the key for `salt` alone."""
     nonce = random_bytes(NONCE_SIZE)
-    return nonce + AESGCM(hmac.digest(key, salt, "sha256")).encrypt(nonce, plaintext, bound)
+    return nonce + AESGCM(mac(key, salt)).encrypt(nonce, plaintext, bound)
 
 
 def unseal(key: bytes, salt: bytes, sealed: bytes, bound: bytes) -> bytes:
@@ -42,7 +41,7 @@ def unseal(key: bytes, salt: bytes, sealed: bytes, bound: bytes) -> bytes:
     if len(sealed) < NONCE_SIZE + TAG_SIZE:
         raise Unsealable("too short")
     try:
-        cipher = AESGCM(hmac.digest(key, salt, "sha256"))
+        cipher = AESGCM(mac(key, salt))
         return cipher.decrypt(sealed[:NONCE_SIZE], sealed[NONCE_SIZE:], bound)
     except InvalidTag:
         raise Unsealable("not sealed by this key for this place") from None
@@ -99,4 +98,4 @@ class Pseudonyms:
         return self._hash("anonymous", session_id)
 
     def _hash(self, kind: str, name: str) -> str:
-        return b64encode(hmac.digest(self.key, f"ductape-asgi/sub/1|{kind}|{name}".encode(), "sha256")[:16])
+        return b64encode(mac(self.key, f"ductape-asgi/sub/1|{kind}|{name}".encode())[:16])

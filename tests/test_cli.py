@@ -187,9 +187,41 @@ def test_sessions_revoke_ends_one_and_says_whether_it_was_live(shell: Shell) -> 
     issued = shell.start()
     arguments = ("sessions", "revoke", "--tag", TAG, "--session-id", issued.session_id)
     assert shell.json(*arguments) == {"revoked": True}
-    assert shell.json(*arguments) == {"revoked": False}
-    assert shell(*arguments).out == "no live session has this id and tag\n"
     assert shell.json("sessions", "list", "--tag", TAG, "--identifier", "ann")["count"] == 0
+
+
+@pytest.mark.parametrize(("extra", "out"), [((), ""), (("--json",), '{"revoked": false}\n')])
+def test_sessions_revoke_that_finds_nothing_is_an_error(shell: Shell, extra: tuple[str, ...], out: str) -> None:
+    issued = shell.start()
+    answer = shell("sessions", "revoke", "--tag", "another-tag", "--session-id", issued.session_id, *extra)
+    assert (answer.code, answer.out) == (1, out)
+    assert answer.err == "no live session in shop:test has this id and tag\n"
+    assert shell.json("sessions", "list", "--tag", TAG, "--identifier", "ann")["count"] == 1
+
+
+def test_sessions_list_says_whose_sessions_it_did_not_find(shell: Shell) -> None:
+    shell.start()
+    answer = shell("sessions", "list", "--tag", TAG, "--identifier", "Ann")
+    assert (answer.code, answer.out) == (0, "")
+    assert answer.err == f'no live sessions of "Ann" with tag "{TAG}" in shop:test\n'
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("list", "--tag", TAG, "--identifier", "ann"),
+        ("revoke", "--tag", TAG, "--session-id", "x"),
+        ("revoke-all", "--tag", TAG, "--identifier", "ann"),
+        ("purge",),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_no_sessions_command_creates_a_store(shell: Shell, arguments: tuple[str, ...], tmp_path: Path) -> None:
+    shell.set(STORE=f"sqlite:///{tmp_path / 'typo.db'}")
+    answer = shell("sessions", *arguments)
+    assert (answer.code, answer.out) == (1, "")
+    assert f"no session store at {tmp_path / 'typo.db'}; set DUCTAPE_STORE" in answer.err
+    assert not list(tmp_path.iterdir())
 
 
 def test_sessions_revoke_all_spares_the_excepted_one(shell: Shell) -> None:
@@ -280,11 +312,14 @@ def test_without_click_the_command_says_what_to_install() -> None:
     assert 'pip install "ductape-asgi[cli]"' in answer.stderr
 
 
-def test_without_uvicorn_the_demo_says_what_to_install(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "uvicorn", None)
+@pytest.mark.parametrize("module", ["fastapi", "jinja2", "python_multipart", "uvicorn"])
+def test_without_its_extra_the_demo_says_what_to_install(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
     answer = shell("demo")
     assert (answer.code, answer.out) == (1, "")
-    assert 'pip install "ductape-asgi[demo]"' in answer.err
+    assert answer.err == 'ductape: the demo needs more: pip install "ductape-asgi[demo]"\n'
 
 
 def test_an_installation_without_the_demo_says_where_it_is(

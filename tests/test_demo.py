@@ -266,3 +266,12 @@ def test_the_command_serves_it_and_people_stay_signed_in_when_it_restarts(tmp_pa
         browser = server.browser()
         browser.cookies.update(cookies)
         assert browser.get("/private").url.path == "/private"
+
+
+def test_a_taken_port_is_said_in_one_line_and_nothing_else(demo: Server, tmp_path: Path) -> None:
+    port = httpx.URL(demo.url).port
+    command = [sys.executable, str(DEMO), "--port", str(port)]
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert answer.stderr == f"port {port} is taken; try: PORT=9000 make demo\n"
+    assert not list(tmp_path.iterdir())
