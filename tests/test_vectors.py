@@ -19,8 +19,8 @@ from joserfc import jws
 from joserfc.jwk import ECKey, KeySet, OctKey, OKPKey
 
 from ductape_asgi import ConfigurationError, InvalidToken, SessionError, Sessions
-from ductape_asgi.encoding import b64decode, b64encode
 from ductape_asgi.encoding import b64decode, b64encode, mac
+from ductape_asgi.keys import AccessKey, Key, Keyring, _asymmetric, _checksum, load_publishable_key, new_access_key
 from ductape_asgi.models import Realm
 from ductape_asgi.sealing import Unsealable, unseal
 from ductape_asgi.tokens import AccessTokens, _sign, _verify
