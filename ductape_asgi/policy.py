@@ -210,7 +210,7 @@ class CookiePolicy:
         domain: share them with sub-domains; the prefix becomes ``__Secure-``.  None: this host only, ``__Host-``.
         secure: False only for plain http on a loopback address; then there is no prefix.
         samesite: ``"lax"``, ``"strict"`` or ``"none"``.
-        csrf_token: also hand out a double-submit token for forms.
+        csrf_token: reserved for a double-submit token for forms; True is refused until there is one.
 
     Raises:
         ConfigurationError: any of these is not usable.
@@ -231,6 +231,10 @@ class CookiePolicy:
             raise ConfigurationError(f'samesite={self.samesite!r}: use "lax", "strict" or "none"')
         if self.samesite == "none" and not self.secure:
             raise ConfigurationError('samesite="none" needs secure=True: browsers drop such a cookie otherwise')
+        if self.csrf_token is not False:
+            raise ConfigurationError(
+                "csrf_token=True is not there yet; requests are checked by Sec-Fetch-Site and Origin"
+            )
         if self.domain is not None and not self.secure:
             raise ConfigurationError("domain= needs secure=True; secure=False is for one loopback host only")
 

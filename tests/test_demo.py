@@ -140,6 +140,16 @@ def test_signing_out_ends_the_session_itself(demo: Server) -> None:
     assert thief.get("/private").url.path == "/sign-in"
 
 
+def test_signing_out_ends_the_session_when_the_access_token_is_over(demo: Server) -> None:
+    browser = demo.signed_in("bob")
+    stolen = dict(browser.cookies)
+    browser.cookies.delete("ductape")
+    assert browser.post("/sign-out").url.path == "/"
+    thief = demo.browser()
+    thief.cookies.update(stolen)
+    assert thief.get("/private").url.path == "/sign-in"
+
+
 def test_a_page_is_served_when_only_the_access_token_is_over(demo: Server) -> None:
     browser = demo.signed_in("bob")
     session = re.search(r"Session <code>[^<]+", browser.get("/private").text)
@@ -226,8 +236,10 @@ def test_cookies_are_out_of_reach_of_scripts_and_other_sites(demo: Server) -> No
 def test_scripts_sign_in_with_json_and_use_a_bearer_token(demo: Server) -> None:
     with httpx.Client(base_url=demo.url) as script:
         given = {"userId": "bob", "password": demo.password_of("bob")}
-        tokens = script.post("/api/login", json=given).json()
+        answer = script.post("/api/login", json=given)
+        tokens = answer.json()
         me = script.get("/api/me", headers={"Authorization": f"Bearer {tokens['token']}"})
+    assert answer.headers["cache-control"] == "no-store"
     assert set(tokens) == {"token", "refreshToken", "sessionId", "expiresAt", "sessionExpiresAt"}
     assert me.json()["data"] == {"userId": "bob", "name": "Bob", "role": "user"}
 

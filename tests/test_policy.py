@@ -155,3 +155,8 @@ def test_the_cookie_defaults_are_the_contracts() -> None:
     policy = CookiePolicy()
     assert (policy.name, policy.domain, policy.secure, policy.samesite) == ("ductape", None, True, "lax")
     assert policy.csrf_token is False
+
+
+def test_a_csrf_token_is_refused_while_there_is_none() -> None:
+    with pytest.raises(ConfigurationError, match="csrf_token"):
+        CookiePolicy(csrf_token=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
+import logging
 import re
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import pytest
 from fastapi import Depends, FastAPI
 from starlette.testclient import TestClient
 
-from ductape_asgi import DuctapeMiddleware, Sessions, TagPolicy, new_access_key
+from ductape_asgi import CookiePolicy, DuctapeMiddleware, Sessions, TagPolicy, new_access_key
 from ductape_fastapi import require_role
 
 ROOT = Path(__file__).parent.parent
@@ -39,7 +40,7 @@ async def run(page: Path, names: dict[str, Any]) -> None:
 
 
 @pytest.fixture
-def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     """What a reader has at hand who comes from the quickstart."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DUCTAPE_ACCESS_KEY", new_access_key())
@@ -50,7 +51,8 @@ def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     page = ModuleType("page")  # a module, where annotations and dataclasses look up names
     monkeypatch.setitem(sys.modules, "page", page)
     page.__dict__.update(app=FastAPI(), sessions=sessions, **given)
-    return page.__dict__
+    yield page.__dict__
+    logging.getLogger("ductape_asgi.audit").setLevel(logging.NOTSET)  # the docs show how to raise it
 
 
 @pytest.mark.filterwarnings(
@@ -69,6 +71,65 @@ def test_the_quickstart_does_what_the_readme_says(names: dict[str, Any]) -> None
         assert client.get("/me", headers=headers).json() == {"userId": "ann", "role": "admin"}
         assert client.get("/admin", headers=headers).json() == "hello, admin"
         assert client.get("/me").json()["code"] == "missing_token"
+
+
+@pytest.fixture
+def browser(names: dict[str, Any]) -> Iterator[TestClient]:
+    """A browser at the app of the page on cookies."""
+    asyncio.run(run(ROOT / "docs" / "cookies.md", names))
+    home = "https://testserver"
+    with TestClient(names["web"], base_url=home, headers={"Origin": home}, follow_redirects=False) as client:
+        yield client
+
+
+LOGIN = {"user_id": "ann", "password": "maple-syrup-42"}
+ACCESS = "__Host-ductape"
+
+
+def test_the_login_of_the_docs_sets_cookies_that_work(browser: TestClient) -> None:
+    assert browser.post("/login", data={**LOGIN, "password": "wrong"}).status_code == 401
+    assert browser.post("/login", data=LOGIN).status_code == 303
+    assert browser.get("/me").json() == "you are ann"
+
+
+def test_the_refresh_of_the_docs_works_without_an_access_cookie(browser: TestClient) -> None:
+    browser.post("/login", data=LOGIN)
+    browser.cookies.delete(ACCESS)
+    assert browser.get("/me").status_code == 401
+    assert browser.post("/refresh").status_code == 204
+    assert browser.get("/me").json() == "you are ann"
+
+
+@pytest.mark.parametrize("expired", [False, True])
+def test_the_logout_of_the_docs_ends_the_session_itself(browser: TestClient, expired: bool) -> None:
+    browser.post("/login", data=LOGIN)
+    kept = dict(browser.cookies)
+    if expired:
+        browser.cookies.delete(ACCESS)
+    assert browser.post("/logout").status_code == 303
+    assert not browser.cookies
+    browser.cookies.update(kept)
+    assert browser.get("/me").status_code == 401
+    assert browser.post("/refresh").status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/login", "/refresh", "/logout"])
+@pytest.mark.parametrize("expired", [False, True])
+def test_the_handlers_of_the_docs_answer_no_other_site(browser: TestClient, path: str, expired: bool) -> None:
+    browser.post("/login", data=LOGIN)
+    if expired:
+        browser.cookies.delete(ACCESS)
+    answer = browser.post(path, data=LOGIN, headers={"Origin": "https://evil.example"})
+    assert (answer.status_code, answer.json()["code"]) == (403, "csrf_rejected")
+    assert browser.post("/refresh").status_code == 204
+
+
+@pytest.mark.parametrize("kind", [Sessions, TagPolicy, CookiePolicy, DuctapeMiddleware])
+def test_the_page_on_settings_has_every_argument_and_no_other(kind: type) -> None:
+    text = (ROOT / "docs" / "settings.md").read_text().split(f"## {kind.__name__}\n")[1].split("\n## ")[0]
+    cells = re.findall(r"^\| (`[^|]+) \|", text, re.MULTILINE)
+    named = [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
+    assert named == list(inspect.signature(kind).parameters)
 
 
 def test_the_quickstart_is_short(names: dict[str, Any]) -> None:

@@ -26,14 +26,16 @@ def api_routes(sessions: Sessions, tag: str) -> APIRouter:
     routes = APIRouter(prefix="/api")
 
     @routes.post("/login")
-    async def login(request: Request, given: Credentials) -> dict[str, Any]:
+    async def login(request: Request, response: Response, given: Credentials) -> dict[str, Any]:
+        response.headers["Cache-Control"] = "no-store"
         person = authenticate(given.user_id, given.password)
         if person is None:
             raise HTTPException(401, "wrong name or password")
         return _tokens(await sessions.start(tag=tag, data=person.data, client=request.scope))
 
     @routes.post("/refresh")
-    async def refresh(request: Request, given: RefreshToken) -> dict[str, Any]:
+    async def refresh(request: Request, response: Response, given: RefreshToken) -> dict[str, Any]:
+        response.headers["Cache-Control"] = "no-store"
         return _tokens(await sessions.refresh(tag=tag, refresh_token=given.refresh_token, client=request.scope))
 
     @routes.post("/logout")

@@ -5,6 +5,7 @@ Browsers use cookies, scripts use ``Authorization: Bearer`` under ``/api``; both
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ from fastapi.responses import RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 
 from api import api_routes
-from ductape_asgi import AccessDenied, CookiePolicy, Session, SessionError, Sessions, TagPolicy
+from ductape_asgi import AccessDenied, CookiePolicy, IssuedSession, Session, SessionError, Sessions, TagPolicy
 from ductape_asgi.csrf import check_same_site
 from ductape_fastapi import CurrentSession, OptionalSession, install, require_role
 from key import access_key
@@ -75,9 +76,11 @@ def _add_sign_in(app: FastAPI, sessions: Sessions) -> None:
         return response
 
     @app.post("/sign-out")
-    async def sign_out(session: OptionalSession) -> Response:
-        if session:
-            await sessions.revoke(tag=TAG, session_id=session.session_id)
+    async def sign_out(request: Request, session: OptionalSession) -> Response:
+        check_same_site(request.scope)  # the access cookie may have expired: see above
+        with suppress(SessionError):  # it was over already
+            session_id = session.session_id if session else (await _refreshed(request, sessions)).session_id
+            await sessions.revoke(tag=TAG, session_id=session_id)
         response = _see_other("/")
         sessions.clear_cookies(response)
         return response
@@ -136,16 +139,20 @@ def _answer_errors_with_pages(app: FastAPI, sessions: Sessions) -> None:
 
 async def _renewed(request: Request, sessions: Sessions) -> Response | None:
     """The same page again with fresh cookies, where the access token is over and the session is not."""
-    if request.method != "GET" or sessions.cookies is None:
+    if request.method != "GET":
         return None
     try:
-        token = request.cookies.get(sessions.cookies.refresh_name)
-        issued = await sessions.refresh(tag=TAG, refresh_token=token, client=request.scope)
+        issued = await _refreshed(request, sessions)
     except SessionError:
         return None
     response = _see_other(request.scope["path"])
     sessions.set_cookies(response, issued)
     return response
+
+
+async def _refreshed(request: Request, sessions: Sessions) -> IssuedSession:
+    token = request.cookies.get(sessions.cookies.refresh_name) if sessions.cookies else None
+    return await sessions.refresh(tag=TAG, refresh_token=token, client=request.scope)
 
 
 def _identifier(session: Session[Any]) -> str:
