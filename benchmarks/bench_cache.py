@@ -39,9 +39,9 @@ async def bench(report: Report, folder: str) -> None:
     report.null(samples, small, f"{small}, again")
     for name in (small, large):
         report.figure(f"added by a bearer hit {name}, any of them", added(samples, name, "bare"), "ns")
-    report.figure("the larger over the smaller, as added", ratio(samples, large, small, "bare")[0], "times")
-    middle, low, high = ratio(samples, large, small)
-    name = f"a request that hits {large} over one that hits {small}"
+    report.figure("the larger over the smaller, with the app", ratio(samples, large, small)[0], "times")
+    middle, low, high = ratio(samples, large, small, "bare")
+    name = f"a hit {large} over one {small}, CPU added"
     report.gate(name, middle, bound=1.5, unit="times", at_least=False, note=spread(low, high))
 
 

@@ -72,7 +72,7 @@ class AccessKey:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, AccessKey) and hmac.compare_digest(self._root, other._root)
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # a secret is compared, never looked up
 
     def __repr__(self) -> str:
         return "<AccessKey>"

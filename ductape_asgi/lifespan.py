@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .audit import logger
 from .errors import DuctapeError
 from .problems import ASGIApp, Message, Receive, Scope, Send
 from .sessions import Sessions
@@ -35,9 +36,10 @@ async def _forward(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> 
 
     try:
         await app(scope, watched, send)
-    except Exception:
+    except Exception as error:  # whatever an app raises that does not know the protocol
         if asked:
             raise
+        logger.info("the app has no lifespan of its own: %s", error, exc_info=error)
     if not asked:
         await _speak_for(receive, send)
 

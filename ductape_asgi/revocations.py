@@ -17,6 +17,7 @@ from .errors import StoreUnavailable
 from .models import Position, Revocation
 from .stores.base import SessionStore
 
+# Unparametrised: Python 3.11 has no `array[int]` at run time.
 Word = memoryview | array  # type: ignore[type-arg]
 _NO_WORD = array("Q", [0])
 
