@@ -8,6 +8,8 @@ whole costs twice as much; nobody can make two tokens with one tail but by signi
 from __future__ import annotations
 
 import threading
+from functools import lru_cache
+from math import ceil
 from typing import Any, Final, Self
 
 from .models import Session
@@ -17,7 +19,13 @@ _ENTRY_OVERHEAD: Final = 1500
 _FOREVER: Final = float("inf")
 
 
-class Entry:
+class _HotPart:
+    """What a hit looks at.  Slots lie in memory class by class, so these share a cache line or two."""
+
+    __slots__ = ("bearer", "check_at", "owner", "session", "used", "user")
+
+
+class Entry(_HotPart):
     """One verified token.
 
     Usable without a second look while ``usable_from <= now < check_at`` and the feed is fresh.  `check_at` is the
@@ -25,21 +33,15 @@ class Entry:
     """
 
     __slots__ = (
-        "bearer",
-        "check_at",
         "cookie",
         "ends_at",
         "idle_ends_at",
         "idle_ttl",
-        "owner",
         "person",
-        "session",
         "size",
         "slot",
         "touch_at",
         "usable_from",
-        "used",
-        "user",
     )
 
     def __init__(
@@ -56,12 +58,11 @@ class Entry:
         self.bearer = bearer
         self.session = session
         self.person = person
-        # As floats: comparing them with the clock's is faster than comparing whole numbers.
-        self.usable_from = float(usable_from)
-        self.ends_at = float(ends_at)
+        self.usable_from = usable_from
+        self.ends_at = ends_at
         self.idle_ttl = idle_ttl
         self.idle_ends_at = _FOREVER
-        self.touch_at = 0.0
+        self.touch_at = 0
         self.check_at = 0.0
         self.size = size + _ENTRY_OVERHEAD
         self.cookie: bytes | None = None
@@ -73,9 +74,15 @@ class Entry:
 
     def seen(self, at: float, every: float) -> None:
         """Count the session as used at `at`; the next note of use is due `every` seconds later."""
-        self.touch_at = at + every
+        self.touch_at = ceil(at + every)
         self.idle_ends_at = _FOREVER if self.idle_ttl is None else at + self.idle_ttl + every
-        self.check_at = min(self.ends_at, self.idle_ends_at, self.touch_at)
+        self.check_at = _whole(int(min(self.ends_at, self.idle_ends_at, self.touch_at)))
+
+
+@lru_cache(maxsize=1024)
+def _whole(second: int) -> float:
+    """As a float, which compares fastest with the clock's.  All entries of a second share one: it stays at hand."""
+    return float(second)
 
 
 class Reading:
@@ -109,6 +116,8 @@ class VerifiedTokens:
         self.by_tail: dict[bytes, Entry] = {}
         self.by_cookie: dict[bytes, Entry] = {}
         self.bytes = 0
+        #: The latest `usable_from` of all entries: a clock that was set back behind it calls for a second look.
+        self.usable_from = 0.0
         self._max_bytes = max_bytes if max_bytes is not None else size * 4096
         self._share = max(8, size // 16)
         self._ring: list[Entry | None] = [None] * size
@@ -148,6 +157,7 @@ class VerifiedTokens:
             for name in (entry.session.session_id, entry.person):
                 self._join(name, entry)
             self.bytes += entry.size
+            self.usable_from = max(self.usable_from, float(entry.usable_from))
 
     def link_cookie(self, entry: Entry, header: bytes) -> None:
         """Find `entry` by exactly this ``Cookie`` header too; the newest of an entry replaces the one before."""
@@ -175,6 +185,7 @@ class VerifiedTokens:
         with self._lock:
             for entry in list(self.by_tail.values()):
                 self.remove(entry)
+            self.usable_from = 0.0
             for reading in list(self._readings):
                 reading.tainted = True
 

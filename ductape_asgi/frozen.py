@@ -16,6 +16,7 @@ def _refuse(self: object, *args: object, **kwargs: object) -> NoReturn:
 
 
 _CONTAINERS = (dict, list)
+_PLAIN = frozenset({str, int, float, bool, type(None)})
 
 
 class FrozenDict(dict[str, Any]):
@@ -103,9 +104,11 @@ def _check(value: object, path: str, depth: int) -> None:
         for key, item in value.items():
             if not isinstance(key, str):
                 raise InvalidData(f"{path} has a key of type {type(key).__name__}; JSON keys are strings")
-            _check(item, f"{path}.{key}", depth - 1)
+            if type(item) not in _PLAIN:
+                _check(item, f"{path}.{key}", depth - 1)
     elif isinstance(value, list | tuple):
         for item in value:
-            _check(item, f"{path}[]", depth - 1)
+            if type(item) not in _PLAIN:
+                _check(item, f"{path}[]", depth - 1)
     elif value is not None and not isinstance(value, str | int | float):
         raise InvalidData(f"{path} is a {type(value).__name__}, which JSON cannot hold; convert it first")

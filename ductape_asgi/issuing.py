@@ -22,7 +22,7 @@ from .errors import (
     StoreUnavailable,
 )
 from .models import IssuedSession, Rotation, SessionRecord, instant
-from .policy import MAX_EXPIRES_IN, CookiePolicy, Duration, TagPolicy, check_identifier, seconds, whole
+from .policy import MAX_EXPIRES_IN, CookiePolicy, Duration, TagPolicy, check_identifier, dig, seconds, whole
 from .realms import RealmContext
 from .refresh_tokens import RefreshClaims
 from .tokens import MAX_TOKEN, Contents
@@ -55,7 +55,7 @@ class Issuer:
         replaces: str | None,
     ) -> IssuedSession:
         document = policy.codec.dump(data)
-        who = whose(policy, document, identifier)
+        who = whose(policy, data, document, identifier)
         life = (
             whole(policy.expires_in) if expires_in is None else seconds(expires_in, "expires_in", most=MAX_EXPIRES_IN)
         )
@@ -225,7 +225,7 @@ class Issuer:
             )
 
 
-def whose(policy: TagPolicy, document: bytes, identifier: object) -> str | None:
+def whose(policy: TagPolicy, data: object, document: bytes, identifier: object) -> str | None:
     """The identifier: given, else found in the data; None where the tag allows anonymous sessions.
 
     Raises:
@@ -233,7 +233,9 @@ def whose(policy: TagPolicy, document: bytes, identifier: object) -> str | None:
     """
     if identifier is not None:
         return check_identifier(identifier)
-    found = policy.identifier_in(json.loads(document))
+    # Text stands in the document as it does in the data.  For all else, what JSON has made of it counts.
+    text = type(dig(data, policy.selector)) is str
+    found = policy.identifier_in(data if text and isinstance(data, dict) else json.loads(document))
     if found is None and not policy.anonymous:
         raise InvalidData(
             f"whose session is it? data[{policy.selector!r}] is missing: put it there, give identifier=, or allow "

@@ -19,7 +19,7 @@ from .identity import ANONYMOUS, SessionUser
 from .lifespan import run_lifespan
 from .models import Session
 from .policy import TagPolicy
-from .problems import STARTED, WAITING, ASGIApp, Receive, Scope, Send, answer, answer_failure, answering, note
+from .problems import ASGIApp, Receive, Scope, Send, answer, answer_failure, answer_instead, answering, note
 from .sessions import Sessions
 
 _ORIGIN = re.compile(r"https?://[a-z0-9.:\[\]-]+")
@@ -116,7 +116,7 @@ class DuctapeMiddleware:
         worker = sessions.worker
         self._set_user, self._state_key = set_user, state_key
         self._clock, self._elapsed, self._feed = worker.clock, worker.feed.elapsed, worker.feed
-        self._by_tail, self._by_cookie = worker.cache.by_tail, worker.cache.by_cookie
+        self._cache, self._by_tail, self._by_cookie = worker.cache, worker.cache.by_tail, worker.cache.by_cookie
         # The quick way knows the two usual credentials, in their usual order.  With others, entries have no owner.
         self._quick = self.options.credentials[:1] == (Bearer(),)
         self._quick_cookie = self.options.credentials == (Bearer(), Cookie()) and sessions.cookies is not None
@@ -135,48 +135,52 @@ class DuctapeMiddleware:
             scope["state"][self._state_key] = session
         except KeyError:
             scope["state"] = {self._state_key: session}
-        sent: list[Any] = [WAITING, send, scope]
+        sent: list[Any] = [send, scope]
         try:
             await self.app(scope, receive, MethodType(note, sent))
         except DuctapeError as error:
-            if sent[0] is STARTED:
-                raise
-            if sent[0] is WAITING:
-                await answer_failure(error, scope, receive, send)
+            await answer_instead(error, sent, receive)
 
     def _find(self, scope: Scope) -> Entry | None:
         """The cached entry of a request that needs no second look: one pass over the headers, one look-up."""
-        authorization = cookie = entry = None
+        authorization = None
         for name, value in scope["headers"]:
             if name == b"authorization":
                 if authorization is not None:
                     return None
                 authorization = value
-            elif name == b"cookie":
-                cookie = value if cookie is None else b""
-        if authorization is not None:
-            entry = self._by_tail.get(authorization[_TAIL_SLICE])
-            if entry is None or entry.bearer != authorization:
-                return None
-        elif cookie and self._quick_cookie and scope["method"] in _SAFE:
-            middle = len(cookie) >> 1
-            entry = self._by_cookie.get(cookie[middle : middle + TAIL])
-            if entry is None or entry.cookie != cookie:
-                return None
+        if authorization is None:
+            entry = self._find_by_cookie(scope)
         else:
+            entry = self._by_tail.get(authorization[_TAIL_SLICE])
+            if entry is not None and entry.bearer != authorization:
+                return None
+        if entry is None or entry.owner is not self:
             return None
-        now = self._clock()
         word, applied, until, until_wall = self._feed.trust
         if (
-            entry.owner is self
-            and entry.usable_from <= now < entry.check_at
-            and word[0] == applied
+            self._cache.usable_from <= (now := self._clock()) < entry.check_at
             and now < until_wall
+            and word[0] == applied
             and self._elapsed() < until
         ):
             entry.used = True
             return entry
         return None
+
+    def _find_by_cookie(self, scope: Scope) -> Entry | None:
+        """The entry of exactly this ``Cookie`` header, on a request that no other site could have any use of."""
+        cookie = None
+        for name, value in scope["headers"]:
+            if name == b"cookie":
+                if cookie is not None:
+                    return None
+                cookie = value
+        if cookie is None or scope["method"] not in _SAFE or not self._quick_cookie:
+            return None
+        middle = len(cookie) >> 1
+        entry = self._by_cookie.get(cookie[middle : middle + TAIL])
+        return entry if entry is not None and entry.cookie == cookie else None
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

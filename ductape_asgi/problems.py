@@ -108,36 +108,28 @@ async def answer(error: DuctapeError, scope: Scope, receive: Receive, send: Send
         await send({"type": "websocket.close", "code": _CLOSE_CODES.get(status, 1011), "reason": public_code(error)})
 
 
-#: How far the response of an app has got, as `note` keeps it.
-WAITING: Final = 0
-STARTED: Final = 1
-ANSWERED: Final = 2
-
-
 def note(sent: list[Any], message: Message) -> Awaitable[None]:
-    """A `send` bound to ``[WAITING, send, scope]``, which notes there how far the response has got.
+    """A `send` bound to ``[send, scope]``, whose scope becomes None once the app's response has started.
 
     A mounted app makes an error page, of status 500, of an error it does not know, before the error reaches us.
     Where a guard has denied the request, our answer takes the place of that page.
     """
-    if sent[0] is not STARTED:
-        if sent[0] is ANSWERED:
-            return _swallow()
-        if message.get("status") == 500 and DENIED_KEY in sent[2]:
-            sent[0] = ANSWERED
-            return answer_failure(sent[2][DENIED_KEY], sent[2], _nothing, sent[1])
-        sent[0] = STARTED
-    answered: Awaitable[None] = sent[1](message)
+    if sent[1] is not None:
+        scope, sent[1] = sent[1], None
+        if DENIED_KEY in scope and message.get("status") == 500:
+            send, sent[0] = sent[0], _swallow
+            return answer_failure(scope[DENIED_KEY], scope, _nothing, send)
+    answered: Awaitable[None] = sent[0](message)
     return answered
 
 
-async def _swallow() -> None:
+async def _swallow(message: Message) -> None:
     return None
 
 
 async def answering(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
     """Run an app, and answer for it when a `DuctapeError` leaves it before its response has started."""
-    sent: list[Any] = [WAITING, send, scope]
+    sent: list[Any] = [send, scope]
     connected = False
 
     async def watched_receive() -> Message:
@@ -148,10 +140,16 @@ async def answering(app: ASGIApp, scope: Scope, receive: Receive, send: Send) ->
     try:
         await app(scope, receive if scope["type"] == "http" else watched_receive, MethodType(note, sent))
     except DuctapeError as error:
-        if sent[0] is STARTED:
-            raise
-        if sent[0] is WAITING:
-            await answer_failure(error, scope, _nothing if connected else receive, send)
+        await answer_instead(error, sent, _nothing if connected else receive)
+
+
+async def answer_instead(error: DuctapeError, sent: list[Any], receive: Receive) -> None:
+    """Answer for an app that failed, unless its response has started (the error goes on) or was answered by `note`."""
+    send, scope = sent
+    if scope is not None:
+        await answer_failure(error, scope, receive, send)
+    elif send is not _swallow:
+        raise error
 
 
 async def answer_failure(error: DuctapeError, scope: Scope, receive: Receive, send: Send) -> None:

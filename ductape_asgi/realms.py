@@ -67,7 +67,7 @@ class RealmContext:
     # that one update can give all their sessions the same bytes.
 
     def seal_identity(self, tag: str, session_id: str, identifier: str | None) -> bytes:
-        document = to_json({"identifier": identifier}).encode()
+        document = f'{{"identifier":{to_json(identifier)}}}'.encode()
         return self._sealer.seal("identity", (self.audience, tag, session_id), document)
 
     def seal_client(self, tag: str, session_id: str, client: ClientInfo) -> bytes:

@@ -48,15 +48,37 @@ class Job(Generic[StepT]):
         self.queued_at = time.monotonic()
         self.loop, self.bell = _bell() if awaited else (None, None)
 
-    async def outcome(self) -> Any:
-        """Wait for the answer.  Cancelled while waiting, the step may happen or not."""
+    async def outcome(self, within: float | None = None) -> Any:
+        """Wait for the answer, for so many seconds at most.  Cancelled while waiting, the step may happen or not.
+
+        Raises:
+            TimeoutError: none has come.
+        """
         if isinstance(self.bell, asyncio.Future):
-            await self.bell
+            await _rung(self.bell, within)
         elif self.bell is not None:
-            await self.bell.wait()
+            with anyio.fail_after(within):
+                await self.bell.wait()
         if self.error is not None:
             raise self.error
         return self.value
+
+
+async def _rung(bell: asyncio.Future[None], within: float | None) -> None:
+    # A timer of the loop's own: a cancel scope for each write would cost a twentieth of a whole `start`.
+    if within is None:
+        await bell
+        return
+    timer = bell.get_loop().call_later(within, _give_up, bell)
+    try:
+        await bell
+    finally:
+        timer.cancel()
+
+
+def _give_up(bell: asyncio.Future[None]) -> None:
+    if not bell.done():
+        bell.set_exception(TimeoutError())
 
 
 def _bell() -> tuple[Any, Any]:
@@ -167,9 +189,12 @@ class Worker(Generic[StepT]):
         """
         job = Job(step)
         self._gather(job)
-        with anyio.move_on_after(LONGEST_WAIT):
-            return await job.outcome()
-        raise StoreUnavailable("the session store did not answer in time; what was asked may still be done")
+        try:
+            return await job.outcome(within=LONGEST_WAIT)
+        except TimeoutError:
+            raise StoreUnavailable(
+                "the session store did not answer in time; what was asked may still be done"
+            ) from None
 
     def _gather(self, job: Job[StepT]) -> None:
         """Hand over together what all tasks of this turn of the loop ask for: one batch, one flush of the disk.
