@@ -196,8 +196,10 @@ def _names_at(data: object, paths: str | tuple[str, ...]) -> frozenset[str]:
     names: set[str] = set()
     for path in paths:
         found = dig(data, path)
-        items = [found] if isinstance(found, str) else found if isinstance(found, list) else []
-        names.update(item for item in items if isinstance(item, str))
+        if isinstance(found, str):
+            names.add(found)
+        elif isinstance(found, list):
+            names.update(item for item in found if isinstance(item, str))
     return frozenset(names)
 
 
