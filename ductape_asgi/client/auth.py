@@ -136,9 +136,11 @@ class SessionAuth(AuthBase):
                 yield Refresh(self._holder, plan.flight, self._exchange, library_of(request))
             else:
                 yield Wait(plan.flight)
-            failure = plan.flight.failure
-            if failure is not None and not self._holder.good():
-                raise RefreshFailed(str(failure))
+            if plan.flight.found is not None:
+                # Whatever the clock says by now: another refresh would find nothing newer.
+                return plan.flight.found.token
+            if plan.flight.failure is not None and not self._holder.good():
+                raise RefreshFailed(str(plan.flight.failure))
 
     def _refused(self, response: Any) -> bool:
         """Whether one of our origins says that the access token is not good."""

@@ -19,11 +19,12 @@ PAUSE = 5
 
 @dataclass
 class Flight:
-    """One refresh under way.  `failure` says what came of it, where no tokens did and nobody gave up."""
+    """One refresh under way.  Landed, it has `found` or `failure`; neither where somebody gave up or was faster."""
 
     tokens: SessionTokens
     thread: int = field(default_factory=threading.get_ident)
     landed: Latch = field(default_factory=Latch)
+    found: SessionTokens | None = None
     failure: RefreshFailed | None = None
 
 
@@ -118,6 +119,7 @@ class Holder:
         with self._lock:
             if self.expects(flight):
                 self._held, self._paused_until = self._timed(tokens, fresh=True), -math.inf
+                flight.found = tokens
 
     def end(self, flight: Flight) -> bool:
         """The server says that the session is over.  Returns whether that is news."""

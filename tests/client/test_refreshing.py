@@ -396,6 +396,26 @@ async def test_an_end_that_comes_too_late_ends_nobody_else(
     assert kept == []
 
 
+async def test_a_sign_in_while_tokens_are_kept_wins_over_them(connect: Connect, clock: Clock, start: Any) -> None:
+    def save(tokens: SessionTokens | None) -> None:
+        auth.set_tokens(issued)
+
+    client, auth = await connect(on_change=save)
+    clock.advance(2000)
+    issued = await start()
+    assert (await client.get("/me")).text == issued.session_id
+    assert auth.tokens.session_id == issued.session_id
+
+
+async def test_keeping_that_outlasts_the_token_makes_no_second_refresh(
+    connect: Connect, app: App, clock: Clock
+) -> None:
+    mine = Clock(clock.now + 2000)
+    client, _ = await connect(clock=mine, on_change=lambda tokens: mine.advance(1000))
+    assert (await client.get("/me")).status_code == 200
+    assert len(app.refreshes) == 1
+
+
 async def test_tokens_are_kept_before_they_are_used(connect: Connect, app: App, clock: Clock) -> None:
     seen: list[int] = []
 
