@@ -15,7 +15,7 @@ from .libraries import AuthBase, library_of, origin_of, parse_origin, parse_url
 from .steps import Exchange, OnChange, Read, Refresh, Step, Tell, Wait
 from .tokens import SessionTokens, tokens_from
 
-_REFUSED = re.compile(r'\bbearer\b.*\berror="?invalid_token\b', re.IGNORECASE)
+_REFUSED = re.compile(r'\berror="?invalid_token\b')
 
 Tokens = SessionTokens | IssuedSession | Mapping[str, Any]
 

@@ -31,16 +31,12 @@ def folder(tmp_path: Path) -> Path:
 
 def test_every_example_passes(folder: Path) -> None:
     written = set(re.findall(r"^(?:async )?def (test_\w+)", (folder / "test_shop.py").read_text(), re.MULTILINE))
-    output = run(folder, "-v", "-k", "not TestMyStore")
-    passed = set(re.findall(r"::(test_\w+)(?:\[\w+\])? PASSED", output))
+    output = run(folder, "-v")
+    passed = set(re.findall(r"py::(test_\w+)(?:\[\w+\])? PASSED", output))
     assert passed == written, output
     assert len(written) >= 7
-    assert not re.search(r"\b(failed|error|skipped)", output.splitlines()[-1]), output
-
-
-def test_the_store_of_the_example_passes_the_contract(folder: Path) -> None:
-    output = run(folder, "-q", "-k", "TestMyStore")
-    assert re.search(r"^\d{3} passed, \d+ deselected", output.splitlines()[-1]), output
+    assert len(re.findall(r"::TestMyStore::test_\S+ PASSED", output)) > 200, "the contract of stores did not run"
+    assert re.fullmatch(r"=+ \d+ passed in .*=", output.splitlines()[-1]), output
 
 
 def test_without_the_plugin_the_fixtures_are_not_there(folder: Path) -> None:

@@ -115,6 +115,15 @@ async def test_it_takes_its_time(session_store: FlakyStore) -> None:
     assert await session_store.verify("nobody", generation=0) is None
 
 
+@pytest.mark.anyio
+async def test_it_closes_whatever_fails(session_store: FlakyStore) -> None:
+    session_store.fail()
+    await session_store.close()
+    session_store.fail("close", times=1)
+    with pytest.raises(StoreUnavailable):
+        await session_store.close()
+
+
 def test_a_verb_that_no_store_has_is_refused(session_store: FlakyStore) -> None:
     for trouble in (session_store.fail, session_store.lose, session_store.hang, session_store.heal):
         with pytest.raises(ConfigurationError, match="revoek"):

@@ -10,6 +10,7 @@ import anyio
 import httpx
 import httpx2
 import pytest
+from pydantic import BaseModel
 from starlette.testclient import TestClient
 
 from ductape_asgi import ConfigurationError, CookiePolicy, Sessions, TagPolicy, new_access_key
@@ -103,6 +104,17 @@ def test_signing_out_gives_back_what_the_client_had(client: Any, visit: Any) -> 
     assert client.headers["Sec-Fetch-Site"] == "cross-site"
 
 
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_signing_in_leaves_the_sessions_open_where_the_app_has_opened_them(sessions: Sessions, backend: str) -> None:
+    with TestClient(starlette_app(sessions), base_url=HOME, backend=backend) as client:
+        opened = sessions.worker.lifetime.token
+        assert opened is not None
+        ann = Visitor(client, sessions)
+        ann.login()
+        ann.logout()
+        assert sessions.worker.lifetime.token is opened
+
+
 def test_a_failing_store_shows(client: Any, visit: Any, session_store: FlakyStore) -> None:
     ann = visit(client)
     ann.login()
@@ -149,6 +161,8 @@ def test_cookies_that_are_switched_off_or_open_are_known() -> None:
     with httpx2.Client(base_url=HOME) as client, pytest.raises(ConfigurationError, match="cookies=None"):
         Visitor(client, made(cookies=None), cookies=True)
     sessions = made(cookies=CookiePolicy(secure=False))
+    with httpx2.Client() as nowhere, pytest.raises(ConfigurationError, match="base_url"):
+        Visitor(nowhere, sessions, cookies=True)
     client = TestClient(starlette_app(sessions))
     Visitor(client, sessions, cookies=True).login()
     assert client.get("/me").status_code == 200
@@ -159,9 +173,15 @@ class Shopper:
     name: str
 
 
+class Strict(BaseModel, extra="forbid"):
+    name: str
+
+
 def test_the_data_is_made_as_the_policy_of_the_tag_has_it() -> None:
     policy = TagPolicy("a", selector="user.id", roles="user.role", permissions=("may",))
-    sessions = made(tags=[policy, TagPolicy("b", schema=Shopper), TagPolicy("c", anonymous=True)])
+    sessions = made(
+        tags=[policy, TagPolicy("b", schema=Shopper), TagPolicy("c", anonymous=True), TagPolicy("d", schema=Strict)]
+    )
     given = {"user": {"name": "Ann"}}
 
     def login(tag: str, **options: Any) -> Any:
@@ -180,10 +200,11 @@ def test_the_data_is_made_as_the_policy_of_the_tag_has_it() -> None:
     assert given == {"user": {"name": "Ann"}}
     assert login("b", data=Shopper("Ann"), identifier="ann").data == Shopper("Ann")
     assert login("b", data=Shopper("Ann"), identifier="ann").identifier == "ann"
+    assert login("d", data={"name": "Ann"}).identifier == "test-user"
     assert login("c").identifier is None
     with pytest.raises(ConfigurationError, match="Shopper"):
         login("b", data=Shopper("Ann"), role="admin")
-    with httpx2.Client() as client, pytest.raises(ConfigurationError, match="a, b, c"):
+    with httpx2.Client() as client, pytest.raises(ConfigurationError, match="a, b, c, d"):
         Visitor(client, sessions)
 
 
