@@ -23,7 +23,7 @@ ADAPTERS = ROOT / "integrations"
 FLOORS: tuple[frozenset[str], ...] = (
     # words
     frozenset({"errors", "encoding"}),
-    frozenset({"frozen", "audit"}),
+    frozenset({"frozen", "audit", "latch"}),
     frozenset({"models", "schema", "problems"}),
     frozenset({"policy", "keys"}),
     # what a request brings and may do
@@ -39,7 +39,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"sessions"}),
     # around an app
     frozenset({"lifespan"}),
-    frozenset({"middleware"}),
+    frozenset({"middleware", "client"}),
     frozenset({"cli", "testing"}),
 )
 
@@ -48,10 +48,12 @@ PAIRS = {"sync": frozenset({"sessions"})}
 
 #: Third-party packages, and what of the standard library only one kind of module should know.
 FENCES: dict[str, frozenset[str]] = {
-    "anyio": frozenset({"lifetime", "sync", "verification", "stores.handoff", "testing"}),
+    "anyio": frozenset({"client", "latch", "lifetime", "sync", "verification", "stores.handoff", "testing"}),
     "cachetools": frozenset({"cache", "realms", "sessions"}),
     "click": frozenset({"cli"}),
     "cryptography": frozenset({"keys", "sealing"}),
+    "httpx": frozenset({"client"}),
+    "httpx2": frozenset({"client"}),
     "jwt": frozenset({"tokens"}),
     "pytest": frozenset({"testing"}),
     "sqlite3": frozenset({"stores.sqlite"}),
