@@ -22,7 +22,8 @@ def audit(event: str, log_key: bytes, realm: str, tag: str, session_id: str | No
         return
     session = hashed(log_key, session_id) if session_id else "-"
     fields = {"event": event, "session": session, "tag": tag, "realm": realm, "reason": reason}
-    _audit.log(level, "%s session=%s tag=%s realm=%s %s", event, session, tag, realm, reason, extra=fields)
+    said = f" {reason}" if reason else ""
+    _audit.log(level, "%s session=%s tag=%s realm=%s%s", event, session, tag, realm, said, extra=fields)
 
 
 def hashed(log_key: bytes, session_id: str) -> str:

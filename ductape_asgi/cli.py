@@ -21,6 +21,7 @@ from .errors import ConfigurationError, DuctapeError
 from .keys import load_access_keys, new_access_key
 from .models import SessionInfo, TokenClaims
 from .sessions import Sessions
+from .stores.memory import MemoryStore
 
 try:
     import click
@@ -135,7 +136,7 @@ def sessions_list(tag: str, identifier: str, limit: int, as_json: bool) -> None:
         _echo_json({"count": count, "sessions": [_info_json(info) for info in found]})
         return
     if not found:
-        click.echo(f'no live sessions of "{_printable(identifier)}" with tag "{tag}" in {_realm()}', err=True)
+        click.echo(_nobody(tag, identifier), err=True)
         return
     heads = ("SESSION", "CREATED", "LAST SEEN", "ENDS", "ADDRESS", "CLIENT")
     _echo_table(heads, [_info_row(info) for info in found])
@@ -178,9 +179,12 @@ def sessions_revoke(tag: str, session_id: str, as_json: bool) -> None:
 @click.option("--except", "spared", metavar="SESSION_ID", help="A session that lives on.")
 @as_json
 def sessions_revoke_all(tag: str, identifier: str, spared: str | None, as_json: bool) -> None:
-    """End all sessions of one person, everywhere."""
+    """End all sessions of one person, everywhere.  Exit code 1 if there was none to end."""
     ended = _run(lambda sessions: sessions.revoke_all(tag=tag, identifier=identifier, exclude_current_session=spared))
     _answer(as_json, {"revoked": ended}, f"ended {_plural(ended)}")
+    if not ended:
+        click.echo(_nobody(tag, identifier), err=True)
+        sys.exit(1)
 
 
 @sessions.command("purge")
@@ -256,11 +260,18 @@ def _check_store(sessions: Sessions) -> None:
     """Opening a SQLite store makes its file, which would then answer as if nobody were signed in.
 
     Raises:
-        ConfigurationError: the file is not there.
+        ConfigurationError: the file is not there, or the store lives in another process's memory.
     """
+    if isinstance(sessions.worker.store, MemoryStore):
+        raise ConfigurationError("a memory:// store lives inside your app, where no command can reach it")
     path = getattr(sessions.worker.store, "path", None)
     if isinstance(path, str) and not Path(path).exists():
         raise ConfigurationError(f"no session store at {path}; set DUCTAPE_STORE to the one your app uses")
+
+
+def _nobody(tag: str, identifier: str) -> str:
+    found = f'no live sessions of "{_printable(identifier)}" with tag "{tag}" in {_realm()}'
+    return f"{found}; are access key, product, env, tag and store those of your app?"
 
 
 def _realm() -> str:

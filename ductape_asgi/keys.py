@@ -195,15 +195,19 @@ def load_publishable_key(text: object) -> Keyring:
 
 def _checked_root(text: object) -> bytes:
     if not isinstance(text, str) or not text:
-        raise ConfigurationError(f"no access key: give access_key= or set DUCTAPE_ACCESS_KEY; {_NEW_KEY}")
+        raise ConfigurationError(
+            f"no access key, or an empty one among several: give access_key= or set DUCTAPE_ACCESS_KEY; {_NEW_KEY}"
+        )
+    if text.strip("\"' \n") != text and text.strip("\"' \n").startswith("dak_"):
+        raise ConfigurationError("this access key has quotes or blanks around it; copy it again without them")
+    if "," in text:
+        raise ConfigurationError("several access keys in one text: give a list of them, or use Sessions.from_env()")
     if not text.startswith("dak_"):
         hint = " (this is a publishable key)" if text.startswith("dpk_") else ""
         raise ConfigurationError(f"an access key starts with dak_{hint}; {_NEW_KEY}")
     raw = b64decode(text[4:])
     if raw is None or len(raw) != 36 or not hmac.compare_digest(raw[32:], _checksum(b"access", raw[:32])):
-        raise ConfigurationError(
-            f"this access key is cut short, mistyped, made up, or has blanks around it; copy it again, or {_NEW_KEY}"
-        )
+        raise ConfigurationError(f"this access key is cut short, mistyped or made up; copy it again, or {_NEW_KEY}")
     root = raw[:32]
     if len(set(root)) < 16 or all(32 <= byte < 127 for byte in root):
         raise ConfigurationError(f"this access key is not random; {_NEW_KEY}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MethodType
 from typing import Any, Final, TypedDict
@@ -23,7 +23,11 @@ from .problems import ASGIApp, Receive, Scope, Send, answer, answer_failure, ans
 from .sessions import Sessions
 
 _ORIGIN = re.compile(r"https?://[a-z0-9.:\[\]-]+")
+_ORIGIN_RULE = (
+    'an origin is scheme, host and port in lower case and nothing behind them, like "https://app.example.com"'
+)
 _EXEMPT = re.compile(r"/[^*]*(/\*)?|/\*")
+_EXEMPT_RULE = 'a path starts with "/", and may end in "/*": "/health", "/auth/*"'
 _TAIL_SLICE: Final = slice(-TAIL, None)
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
@@ -96,23 +100,24 @@ class DuctapeMiddleware:
     ) -> None:
         if not isinstance(sessions, Sessions):
             raise ConfigurationError(f"sessions= takes a Sessions object, not {type(sessions).__name__}")
+        sessions.context()  # A publishable key cannot verify: better said now than at the first request.
+        for name, flag in (("required", required), ("set_user", set_user)):
+            if not isinstance(flag, bool):
+                raise ConfigurationError(f"{name}={flag!r}: use True or False")
         tags = _tags(sessions, tag)
         self.app = app
         self.options = Options(
             sessions=sessions,
             tags=tags,
             required=required,
-            exempt=_checked(exempt, _EXEMPT, "exempt", '"/health" or "/auth/*"'),
+            exempt=_checked(exempt, _EXEMPT, "exempt", _EXEMPT_RULE),
             credentials=_credentials(credentials),
-            allowed_origins=frozenset(
-                _checked(allowed_origins, _ORIGIN, "allowed_origins", '"https://app.example.com"')
-            ),
+            allowed_origins=frozenset(_checked(allowed_origins, _ORIGIN, "allowed_origins", _ORIGIN_RULE)),
             trusted_proxies=proxy_networks(trusted_proxies),
             set_user=set_user,
             state_key=state_key,
             policies={name: sessions.policy(name) for name in tags},
         )
-        sessions.context()  # A publishable key cannot verify: better said now than at the first request.
         worker = sessions.worker
         self._set_user, self._state_key = set_user, state_key
         self._clock, self._elapsed, self._feed = worker.clock, worker.feed.elapsed, worker.feed
@@ -310,9 +315,12 @@ def _credentials(given: Sequence[Credential]) -> tuple[Credential, ...]:
     return tuple(sorted(given, key=lambda item: isinstance(item, Cookie)))
 
 
-def _checked(given: Sequence[str], pattern: re.Pattern[str], name: str, example: str) -> tuple[str, ...]:
-    if isinstance(given, str) or not all(isinstance(item, str) and pattern.fullmatch(item) for item in given):
-        raise ConfigurationError(f"{name}={given!r}: give a list of entries such as {example}")
+def _checked(given: Sequence[str], pattern: re.Pattern[str], name: str, rule: str) -> tuple[str, ...]:
+    if isinstance(given, str) or not isinstance(given, Collection):
+        raise ConfigurationError(f"{name}={given!r}: give a list; {rule}")
+    for item in given:
+        if not isinstance(item, str) or not pattern.fullmatch(item):
+            raise ConfigurationError(f"{name}: {item!r} will not do; {rule}")
     return tuple(given)
 
 

@@ -188,6 +188,8 @@ def _check_path(path: object, name: str) -> str:
 
 
 def _check_paths(paths: str | tuple[str, ...], name: str) -> tuple[str, ...]:
+    if not isinstance(paths, str | list | tuple):
+        raise ConfigurationError(f'{name}={paths!r}: give a path into the data such as "user.roles", or several')
     return tuple(_check_path(path, name) for path in ([paths] if isinstance(paths, str) else paths))
 
 

@@ -14,7 +14,9 @@ from typing import Any, Final
 from .audit import logger
 from .errors import (
     AccessDenied,
+    DataTooLarge,
     DuctapeError,
+    InvalidData,
     MissingToken,
     PublishableKeyError,
     SessionError,
@@ -153,9 +155,12 @@ async def answer_instead(error: DuctapeError, sent: list[Any], receive: Receive)
 
 
 async def answer_failure(error: DuctapeError, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer for an app that failed with `error`, and tell the log where it is the server's fault."""
+    """Answer for an app that failed with `error`, and tell the log what a client is not told and a developer needs."""
     if error.status >= 500:
-        logger.error("%s: %s", error.code, error)
+        # Where the app is set up wrongly, the place helps; a store that is down would fill the log with it.
+        logger.error("%s: %s", error.code, error, exc_info=None if isinstance(error, StoreUnavailable) else error)
+    elif isinstance(error, InvalidData | DataTooLarge):
+        logger.warning("%s: %s", error.code, error)
     await answer(error, scope, receive, send)
 
 

@@ -17,7 +17,7 @@ from .keys import Keyring, load_access_keys
 from .models import ClientInfo, IssuedSession, Realm, Session, SessionPage, TokenClaims, instant
 from .policy import CookiePolicy, Duration, TagPolicy, check_tag, seconds
 from .realms import RealmContext, Realms
-from .settings import check_options, check_realm, overridden, policies_by_tag, published_keyring, realm_of
+from .settings import check_found, check_options, check_realm, overridden, policies_by_tag, published_keyring, realm_of
 from .stores.base import SessionStore
 from .stores.urls import store_from
 from .sync import SyncSessions
@@ -109,6 +109,7 @@ class Sessions:
         }
         if os.environ.get("DUCTAPE_ACCESS_KEY"):
             found["access_key"] = [part.strip() for part in os.environ["DUCTAPE_ACCESS_KEY"].split(",")]
+        check_found({**found, **options})
         return cls(**{**found, **options})
 
     # Life.
@@ -296,7 +297,7 @@ class Sessions:
         """
         context, policy = self.context(product, env), self.policy(tag)
         if (identifier is None) == (session_id is None):
-            raise InvalidData("update needs either identifier= or session_id=")
+            raise InvalidData("update needs identifier= or session_id=, one of the two")
         one = _text(session_id, "session_id", optional=True)
         return await self._inventory.update(context, policy, data, identifier, one)
 

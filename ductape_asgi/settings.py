@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from .errors import ConfigurationError
 from .keys import ALGORITHMS, Keyring, load_publishable_key
@@ -19,6 +19,26 @@ def check_options(cookies: object, algorithm: object, on_stale: object, cache_si
         raise ConfigurationError(f'on_stale={on_stale!r}: use "check_store" or "refuse"')
     if type(cache_size) is not int or cache_size < 0:
         raise ConfigurationError(f"cache_size={cache_size!r}: give how many verified tokens to keep, from 0")
+
+
+def check_found(options: Mapping[str, object]) -> None:
+    """Say all that the environment lacks at once.
+
+    Raises:
+        ConfigurationError: something is missing.
+    """
+    missing = []
+    if "access_key" not in options and "publishable_key" not in options:
+        missing.append("DUCTAPE_ACCESS_KEY (make one with: ductape keys new)")
+    if "publishable_key" not in options:  # which carries its realm
+        missing += [f"DUCTAPE_{name.upper()}" for name in ("product", "env") if name not in options]
+    if missing:
+        raise ConfigurationError(f"not set: {', '.join(missing)}")
+    if "access_key" in options and "publishable_key" in options:
+        raise ConfigurationError(
+            "set DUCTAPE_ACCESS_KEY (access_key=) on the backend or DUCTAPE_PUBLISHABLE_KEY (publishable_key=)"
+            " on a frontend, not both"
+        )
 
 
 def policies_by_tag(tags: Sequence[TagPolicy]) -> dict[str, TagPolicy]:

@@ -15,6 +15,8 @@ from .lifetime import Lifetime
 if TYPE_CHECKING:
     from .sessions import Sessions
 
+_NO_LOOP = "no event loop has these sessions open: await the verb, or call it from a server's thread"
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -49,7 +51,11 @@ def _from_thread(verb: Callable[P, Coroutine[Any, Any, R]], lifetime: Lifetime) 
             return anyio.from_thread.run(call)
         except anyio.NoEventLoopError:
             # Not a thread of anyio's: Litestar's, say.  Then the loop that has opened the sessions does it.
-            return anyio.from_thread.run(call, token=_elsewhere(lifetime))
+            token = _elsewhere(lifetime)
+        try:
+            return anyio.from_thread.run(call, token=token)
+        except anyio.RunFinishedError:
+            raise RuntimeError(_NO_LOOP) from None
 
     return run
 
@@ -57,7 +63,7 @@ def _from_thread(verb: Callable[P, Coroutine[Any, Any, R]], lifetime: Lifetime) 
 def _elsewhere(lifetime: Lifetime) -> EventLoopToken:
     token = lifetime.token
     if token is None:
-        raise RuntimeError("no event loop has opened these sessions: await the verb, or call it from a server's thread")
+        raise RuntimeError(_NO_LOOP)
     try:
         current_token()
     except RuntimeError:  # anyio's own error for no loop is one, too

@@ -203,7 +203,31 @@ def test_sessions_list_says_whose_sessions_it_did_not_find(shell: Shell) -> None
     shell.start()
     answer = shell("sessions", "list", "--tag", TAG, "--identifier", "Ann")
     assert (answer.code, answer.out) == (0, "")
-    assert answer.err == f'no live sessions of "Ann" with tag "{TAG}" in shop:test\n'
+    assert answer.err.startswith(f'no live sessions of "Ann" with tag "{TAG}" in shop:test; are access key, product')
+
+
+@pytest.mark.parametrize(("extra", "out"), [((), "ended 0 sessions\n"), (("--json",), '{"revoked": 0}\n')])
+def test_sessions_revoke_all_that_finds_nobody_is_an_error(shell: Shell, extra: tuple[str, ...], out: str) -> None:
+    shell.start()
+    shell.set(ACCESS_KEY=new_access_key())
+    answer = shell("sessions", "revoke-all", "--tag", TAG, "--identifier", "ann", *extra)
+    assert (answer.code, answer.out) == (1, out)
+    assert "are access key, product, env, tag and store those of your app?" in answer.err
+
+
+def test_sessions_in_another_process_s_memory_are_out_of_reach(shell: Shell) -> None:
+    shell.set(STORE="memory://")
+    answer = shell("sessions", "list", "--tag", TAG, "--identifier", "ann")
+    assert answer.code == 1
+    assert "inside your app" in answer.err
+
+
+def test_all_that_is_missing_is_said_at_once(shell: Shell) -> None:
+    shell.set(ACCESS_KEY="", PRODUCT="", ENV="")
+    answer = shell("sessions", "list", "--tag", TAG, "--identifier", "ann")
+    assert answer.code == 1
+    for name in ("DUCTAPE_ACCESS_KEY", "ductape keys new", "DUCTAPE_PRODUCT", "DUCTAPE_ENV"):
+        assert name in answer.err
 
 
 @pytest.mark.parametrize(

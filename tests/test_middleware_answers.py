@@ -260,3 +260,20 @@ def _recording(app: Any, sent: list[Any]) -> Any:
         await app(scope, receive, sending)
 
     return recorded
+
+
+@pytest.mark.parametrize(
+    ("error", "logged"),
+    [
+        (InvalidData("whose session is it?"), [("WARNING", "invalid_data: whose session is it?")]),
+        (DataTooLarge("take 9 bytes out"), [("WARNING", "data_too_large: take 9 bytes out")]),
+        (ConfigurationError("give a key"), [("ERROR", "configuration_error: give a key")]),
+    ],
+    ids=lambda value: value.code if isinstance(value, DuctapeError) else "",
+)
+async def test_what_a_client_is_not_told_stands_in_the_log(
+    sessions: Sessions, error: DuctapeError, logged: list[tuple[str, str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = await call(raising(sessions, error))
+    assert str(error).encode() not in answer.body
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == logged

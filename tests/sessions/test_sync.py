@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from typing import Any
 
@@ -109,3 +110,12 @@ def test_outside_of_a_worker_thread_there_is_no_loop_to_work_in() -> None:
     sessions = Sessions(access_key=new_access_key(), product="shop", env="prd", store="memory://")
     with pytest.raises(RuntimeError):
         sessions.sync.start(tag=TAG, data=ANN)
+
+
+def test_a_loop_that_has_gone_is_no_loop_to_work_in(sessions_at_rest: Sessions) -> None:
+    async def opened_and_left_so() -> None:
+        await sessions_at_rest.start(tag=TAG, data=ANN)
+
+    asyncio.run(opened_and_left_so())
+    with pytest.raises(RuntimeError, match="await the verb"):
+        sessions_at_rest.sync.start(tag=TAG, data=ANN)
