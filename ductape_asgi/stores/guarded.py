@@ -7,7 +7,9 @@ the store is back.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from typing import Final, Literal, ParamSpec, TypeVar
 
 import anyio
@@ -91,14 +93,18 @@ class GuardedStore:
     async def _ask(self, call: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         if not self._remote:
             return await call(*args, **kwargs)
-        hurried = self._elapsed() < self._silent_at + DEADLINE
-        return await self._within(HURRIED if hurried else DEADLINE, call, *args, **kwargs)
+        with self._timed(self._patience()):
+            return await call(*args, **kwargs)
 
-    async def _within(self, seconds: float, call: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+    def _patience(self) -> float:
+        return HURRIED if self._elapsed() < self._silent_at + DEADLINE else DEADLINE
+
+    @contextmanager
+    def _timed(self, seconds: float, *, refusals_count: bool = True) -> Iterator[None]:
         self.circuit.admit()
         try:
             with anyio.fail_after(seconds):
-                answer = await call(*args, **kwargs)
+                yield
         except TimeoutError as error:
             self.fell_silent()
             self.circuit.failed()
@@ -109,7 +115,10 @@ class GuardedStore:
             self.circuit.failed()
             raise StoreUnavailable(f"the session store cannot be reached: {type(error).__name__}") from error
         except StoreUnavailable:
-            self.circuit.failed()
+            if refusals_count:
+                self.circuit.failed()
+            else:
+                self.circuit.abandoned()
             raise
         except DuctapeError:  # an answer
             self.circuit.succeeded()
@@ -118,7 +127,6 @@ class GuardedStore:
             self.circuit.abandoned()
             raise
         self.circuit.succeeded()
-        return answer
 
     def fell_silent(self) -> None:
         """Whoever has just waited in vain, or for another's question, shall not wait as long once more."""
@@ -136,7 +144,12 @@ class GuardedStore:
     async def create(
         self, record: SessionRecord, *, limit: int | None, evict: bool, replaces: str | None, now: float
     ) -> tuple[str, ...]:
-        return await self._ask(self._store.create, record, limit=limit, evict=evict, replaces=replaces, now=now)
+        create = partial(self._store.create, record, limit=limit, evict=evict, replaces=replaces, now=now)
+        if not self._remote:
+            return await create()
+        # An id that is taken is reported like a store that is down, and is not a sign of it.
+        with self._timed(self._patience(), refusals_count=False):
+            return await create()
 
     async def verify(self, session_id: str, *, generation: int) -> SessionRecord | None:
         return await self._ask(self._store.verify, session_id, generation=generation)
@@ -192,7 +205,8 @@ class GuardedStore:
         """As the store's; `within` so many seconds, however silent it has been."""
         if not self._remote:
             return await self._store.log_since(position)
-        return await self._within(within, self._store.log_since, position)
+        with self._timed(within):
+            return await self._store.log_since(position)
 
     def announced(self) -> memoryview | None:
         """The store's word; None also where it was written before there were words."""
