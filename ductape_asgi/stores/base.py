@@ -22,9 +22,9 @@ class SessionStore(Protocol):
     Every step that ends sessions or changes their data appends to a log, in the same atomic step.  Its
     sequence grows by one for each entry and has no gaps.
 
-    `announced` and `listen` may be left out: then a worker reads the log on its own, some times in each
-    `max_staleness`.  Every call but `open` and `close` is given up after a second, and cancelled; a class that
-    ends all its calls by itself, on one machine, may say so with ``deadline = None``.
+    `listen` may be left out: then a worker reads the log on its own, some times in each `max_staleness`.  Every
+    call but `open`, `close` and `listen` is given up after a second, by cancelling it; a class that ends all its
+    calls by itself, and touches no network, may say so with ``deadline = None``.
     """
 
     async def open(self) -> None:

@@ -34,7 +34,7 @@ class _Listener:
         self._changed.set()
 
     async def run(self, store: SessionStore) -> None:
-        await store.listen(self.wake)
+        await _listen(store, self.wake)
         self.returned = True
         self._changed.set()
 
@@ -55,6 +55,13 @@ class _Listener:
         if not self.returned:
             self._woken, self._changed = anyio.Event(), anyio.Event()
         return heard
+
+
+async def _listen(store: SessionStore, wake: Callable[[], None]) -> None:
+    """`listen`, which may be left out."""
+    listen = getattr(store, "listen", None)
+    if listen is not None:
+        await listen(wake)
 
 
 @asynccontextmanager
@@ -145,7 +152,7 @@ class ListeningContract:
     ) -> None:
         for _ in range(5):
             with anyio.move_on_after(0.02):
-                await store.listen(lambda: None)
+                await _listen(store, lambda: None)
             await _revoke(store)
         async with _listening(store) as listener:
             await listener.hears_of(partial(_revoke, other_handle))
