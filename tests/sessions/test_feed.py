@@ -267,6 +267,20 @@ async def test_a_dead_store_answers_503_within_a_second_and_cached_sessions_unti
     assert await accepted(here, issued.token) == await accepted(here, unseen.token) == "ok"
 
 
+async def test_who_waits_for_the_followers_silent_reading_waits_no_longer_than_a_second_in_all(
+    here: Sessions, there: Sessions, clocks: Clocks, server: Server
+) -> None:
+    issued = await started(there, here)
+    await anyio.sleep(0.1)
+    store_of(here).silent.add("all")
+    server.wake_all()
+    await anyio.sleep(0.3)  # the follower waits by now
+    clocks.suspended += 30
+    began = anyio.current_time()
+    assert await accepted(here, issued.token) == "store_unavailable"
+    assert anyio.current_time() - began <= 1.0 + 1e-9
+
+
 async def test_many_stale_requests_share_one_reading(make_worker: MakeWorker, there: Sessions, clocks: Clocks) -> None:
     here = await make_worker()
     issued = await started(there, here)
@@ -472,17 +486,19 @@ async def test_a_lost_write_that_the_log_does_not_show_is_healed_when_it_is_met(
     await seconds_until(lambda: issued.session_id not in copy._records)
 
 
+@pytest.mark.parametrize("wake_ups", [True, False])
 async def test_sessions_started_after_everything_was_revoked_are_not_ended_again(
-    here: Sessions, there: Sessions, server: Server
+    here: Sessions, there: Sessions, server: Server, wake_ups: bool
 ) -> None:
     old = await started(there, here)
     copy = await server.copy()
     await anyio.sleep(0.5)
+    server.wake_ups = wake_ups
     await there.revoke_all(tag=TAG, identifier="ann")
     await anyio.sleep(0.001)
     new = await started(there, here)
     copy._add(server.memory._records[new.session_id])
-    await anyio.sleep(0.1)
+    await anyio.sleep(2)
     server.lose(copy)
     await seconds_until(lambda: old.session_id not in server.memory._records)
     await anyio.sleep(10)
