@@ -29,7 +29,7 @@ from .errors import (
 )
 from .keys import Key, Keyring, new_access_key
 from .middleware import DuctapeMiddleware, MiddlewareOptions
-from .models import ClientInfo, IssuedSession, Realm, Session, SessionInfo, SessionPage, TokenClaims
+from .models import ClientInfo, Health, IssuedSession, Realm, Session, SessionInfo, SessionPage, TokenClaims
 from .policy import CookiePolicy, TagPolicy
 from .sessions import Sessions
 
@@ -50,6 +50,7 @@ __all__ = [
     "ExpiredToken",
     "Guard",
     "Header",
+    "Health",
     "InvalidData",
     "InvalidToken",
     "IssuedSession",

@@ -6,7 +6,7 @@ from .audit import audit
 from .cache import person_key
 from .errors import InvalidData
 from .issuing import Issuer, check_owner
-from .models import ClientInfo, SessionInfo, SessionPage, SessionRecord, instant
+from .models import ClientInfo, Revocation, SessionInfo, SessionPage, SessionRecord, instant
 from .policy import TagPolicy, check_identifier
 from .realms import RealmContext
 from .worker import Worker
@@ -23,18 +23,19 @@ class Inventory:
 
     async def revoke(self, context: RealmContext, policy: TagPolicy, session_id: str) -> bool:
         await self._worker.ready()
-        live = await self._worker.store.revoke(context.audience, policy.tag, session_id, now=self._worker.clock())
-        self._worker.cache.forget_session(session_id)
-        if live:
+        live = await self._worker.guarded.revoke(context.audience, policy.tag, session_id, now=self._worker.clock())
+        if not live:
+            self._worker.cache.forget_session(session_id)
+        else:
+            self._worker.ended(Revocation(context.audience, policy.tag, session_id=session_id))
             audit("session.revoked", context.log_key, context.audience, policy.tag, session_id)
         return live
 
     async def revoke_all(self, context: RealmContext, policy: TagPolicy, identifier: object, spare: str | None) -> int:
         subject = await self._subject(context, identifier)
-        ended = await self._worker.store.revoke_all(
-            context.audience, policy.tag, subject, spare=spare, now=self._worker.clock()
-        )
-        self._worker.cache.forget_person(person_key(context.audience, policy.tag, subject), spare)
+        now = self._worker.clock()
+        ended = await self._worker.guarded.revoke_all(context.audience, policy.tag, subject, spare=spare, now=now)
+        self._worker.ended(Revocation(context.audience, policy.tag, subject=subject, spared=spare), before=now)
         audit("session.revoked_all", context.log_key, context.audience, policy.tag, reason=f"ended={ended}")
         return ended
 
@@ -44,7 +45,7 @@ class Inventory:
         if type(limit) is not int or not 1 <= limit <= _MOST_LISTED:
             raise InvalidData(f"limit={limit!r}: give 1 to {_MOST_LISTED}")
         subject = await self._subject(context, identifier)
-        page = await self._worker.store.list(
+        page = await self._worker.guarded.list(
             context.audience, policy.tag, subject, limit=limit, cursor=cursor, now=self._worker.clock()
         )
         who = check_identifier(identifier)
@@ -65,7 +66,7 @@ class Inventory:
             who, subject = context.identifier_of(record), record.subject
         check_owner(policy, document, who)
         self._issuer.check_fits(context, policy, subject, who, document)
-        changed = await self._worker.store.update(
+        changed = await self._worker.guarded.update(
             context.audience,
             policy.tag,
             subject=subject if session_id is None else None,
@@ -86,12 +87,12 @@ class Inventory:
     async def _subject(self, context: RealmContext, identifier: object) -> str:
         who = check_identifier(identifier)
         await self._worker.ready()
-        return (await context.pseudonyms(self._worker.store)).of_identifier(who)
+        return (await context.pseudonyms(self._worker.guarded)).of_identifier(who)
 
     async def _record(self, context: RealmContext, policy: TagPolicy, session_id: str) -> SessionRecord | None:
         """The live session of this id, realm and tag.  Generation -1 belongs to nobody, so nothing is recorded."""
         await self._worker.ready()
-        record = await self._worker.store.verify(session_id, generation=-1)
+        record = await self._worker.guarded.verify(session_id, generation=-1)
         if record is None or (record.realm, record.tag) != (context.audience, policy.tag):
             return None
         return record if record.live(self._worker.clock()) else None

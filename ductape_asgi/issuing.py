@@ -21,7 +21,7 @@ from .errors import (
     SessionError,
     StoreUnavailable,
 )
-from .models import IssuedSession, Rotation, SessionRecord, instant
+from .models import IssuedSession, Revocation, Rotation, SessionRecord, instant
 from .policy import MAX_EXPIRES_IN, CookiePolicy, Duration, TagPolicy, check_identifier, dig, seconds, whole
 from .realms import RealmContext
 from .refresh_tokens import RefreshClaims
@@ -63,7 +63,7 @@ class Issuer:
         record = await self._new_record(context, policy, who, document, life, client)
         issued = self._issue(context, policy, record, who, document)
         self._check_size(issued.token)
-        ended = await self._worker.store.create(
+        ended = await self._worker.guarded.create(
             record,
             limit=policy.max_sessions if who is not None else None,
             evict=policy.on_limit == "evict_oldest",
@@ -71,7 +71,7 @@ class Issuer:
             now=record.created_at,
         )
         for session_id in ended:
-            self._worker.cache.forget_session(session_id)
+            self._worker.ended(Revocation(context.audience, policy.tag, session_id=session_id))
         audit("session.started", context.log_key, context.audience, policy.tag, record.session_id)
         return issued
 
@@ -98,8 +98,9 @@ class Issuer:
         )
         await self._worker.ready()
         # Seals the pseudonym key with every access key of ours, so that each alone finds this session later.
-        await context.pseudonyms(self._worker.store)
-        rotation = await self._worker.store.rotate(
+        await context.pseudonyms(self._worker.guarded)
+        noted = self._worker.feed.endings.count
+        rotation = await self._worker.guarded.rotate(
             claims.session_id,
             generation=claims.generation,
             grace=whole(policy.reuse_grace),
@@ -108,6 +109,7 @@ class Issuer:
             now=now,
         )
         record = self._granted(context, policy, claims, rotation)
+        self._worker.check_not_ended(record, noted)
         document, who = context.data_of(record), context.identifier_of(record)
         issued = self._issue(context, policy, record, who, document)
         if rotation.outcome == "rotated" and context.needs_reseal(record):
@@ -118,7 +120,7 @@ class Issuer:
     async def _reseal(self, record: SessionRecord) -> None:
         """Have the active key be all that opens this session; what fails now is done at the next refresh."""
         with suppress(StoreUnavailable):
-            await self._worker.store.reseal(record)
+            await self._worker.guarded.reseal(record)
 
     def check_fits(
         self, context: RealmContext, policy: TagPolicy, subject: str, who: str | None, document: bytes
@@ -146,7 +148,7 @@ class Issuer:
     ) -> SessionRecord:
         now = self._worker.clock()
         session_id = b64encode(self._random_bytes(16))
-        pseudonyms = await context.pseudonyms(self._worker.store)
+        pseudonyms = await context.pseudonyms(self._worker.guarded)
         subject = pseudonyms.of_anonymous(session_id) if who is None else pseudonyms.of_identifier(who)
         return SessionRecord(
             session_id=session_id,
@@ -171,7 +173,7 @@ class Issuer:
         """The record that may be issued from, or the reason why there is none."""
         record = rotation.record
         if rotation.outcome == "reused":
-            self._worker.cache.forget_session(claims.session_id)
+            self._worker.ended(Revocation(context.audience, policy.tag, session_id=claims.session_id))
             audit("session.refresh_reused", context.log_key, context.audience, policy.tag, claims.session_id)
             raise RefreshReused(claims.session_id)
         if record is None:

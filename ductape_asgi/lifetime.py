@@ -1,4 +1,4 @@
-"""Opening and closing, counted, in whichever event loop is running; and one background task.
+"""Opening and closing, counted, in whichever event loop is running; and what runs in the background meanwhile.
 
 A `Sessions` outlives loops: test clients make one a request, scripts call `asyncio.run` twice, servers fork.
 What was opened in a loop that has gone, or in a parent process, is opened anew.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from functools import partial
 from typing import Any
 
 import anyio
@@ -22,40 +23,81 @@ from .stores.base import SessionStore
 #: How long work that is due waits for more of its kind, in seconds.
 _GATHER = 0.1
 
+Work = Callable[[], Coroutine[Any, Any, None]]
+
 
 class _Opened:
-    """One opening: where it happened, how many share it, and its background task."""
+    """One opening: where it happened, how many share it, and what runs in its background."""
 
     def __init__(self, token: EventLoopToken) -> None:
         self.token = token
         self.pid = os.getpid()
         self.users = 0
-        self.scope = anyio.CancelScope()
-        self.finished = anyio.Event()
         self.due = anyio.Event()
-        self.task: object = None
+        self.tasks: list[_Task] = []
+
+    def cancel(self) -> None:
+        for task in self.tasks:
+            task.scope.cancel()
 
     def abandon(self) -> bool:
-        """End the background task from another loop.  False where its loop has gone or is another process's."""
+        """End the background tasks from another loop.  False where its loop has gone or is another process's."""
         loop: Any = self.token.native_token
         try:
             if self.pid != os.getpid():
                 return False
             (loop.call_soon_threadsafe if isinstance(loop, asyncio.AbstractEventLoop) else loop.run_sync_soon)(
-                self.scope.cancel
+                self.cancel
             )
         except RuntimeError:  # asyncio's for a closed loop; trio's RunFinishedError is one, too
             return False
         return True
 
 
-class Lifetime:
-    """Opens `store` and runs `housekeeping` every `interval` seconds, from the first use to the last leave."""
+class _Task:
+    """A task that belongs to the loop itself and to none of its callers, so that any task may end it.
 
-    def __init__(self, store: SessionStore, housekeeping: Callable[[], Awaitable[None]], interval: float) -> None:
+    No task group: a loop that ends before a group's task has begun complains about what was never awaited.
+    """
+
+    def __init__(self, work: Work) -> None:
+        self.scope = anyio.CancelScope()
+        self.finished = anyio.Event()
+        self._work = work
+        loop = anyio.lowlevel.current_token().native_token
+        if isinstance(loop, asyncio.AbstractEventLoop):
+            # Kept: the loop itself holds its tasks weakly.
+            self._task: object = loop.create_task(self._run())
+        else:
+            import trio
+
+            self._task = trio.lowlevel.spawn_system_task(self._run)
+
+    async def _run(self) -> None:
+        try:
+            with self.scope:
+                await self._work()
+        finally:
+            self.finished.set()
+
+
+class Lifetime:
+    """Opens `store` and runs `housekeeping` every `interval` seconds, from the first use to the last leave.
+
+    `beside` is asked in the loop where it has been opened for what else shall run there; that raises nothing.
+    """
+
+    def __init__(
+        self,
+        store: SessionStore,
+        housekeeping: Callable[[], Awaitable[None]],
+        interval: float,
+        beside: Callable[[], Iterable[Work]] = tuple,
+    ) -> None:
         self._store = store
         self._housekeeping = housekeeping
         self._interval = interval
+        self._beside = beside
         self._opened: _Opened | None = None
         self._gate: tuple[object, anyio.Lock] | None = None
         self._failure: DuctapeError | None = None
@@ -124,28 +166,26 @@ class Lifetime:
             await self._store.close()
         await self._store.open()
         opened = _Opened(anyio.lowlevel.current_token())
-        opened.task = _spawn(lambda: self._keep_house(opened))
+        works: list[Work] = [partial(self._keep_house, opened), *self._beside()]
+        opened.tasks = [_Task(work) for work in works]
         return opened
 
     async def _close(self, opened: _Opened) -> None:
         self._opened = None
-        opened.scope.cancel()
-        await opened.finished.wait()
+        opened.cancel()
+        for task in opened.tasks:
+            await task.finished.wait()
         await self._work()
         await self._store.close()
 
     async def _keep_house(self, opened: _Opened) -> None:
-        try:
-            with opened.scope:
-                while True:
-                    with anyio.move_on_after(self._interval):
-                        await opened.due.wait()
-                        # What else is noted in this moment shares the write.
-                        await anyio.sleep(_GATHER)
-                    opened.due = anyio.Event()
-                    await self._work()
-        finally:
-            opened.finished.set()
+        while True:
+            with anyio.move_on_after(self._interval):
+                await opened.due.wait()
+                # What else is noted in this moment shares the write.
+                await anyio.sleep(_GATHER)
+            opened.due = anyio.Event()
+            await self._work()
 
     async def _work(self) -> None:
         try:
@@ -158,13 +198,3 @@ class Lifetime:
         if self._gate is None or self._gate[0] != token:
             self._gate = (token, anyio.Lock())
         return self._gate[1]
-
-
-def _spawn(work: Callable[[], Coroutine[Any, Any, None]]) -> object:
-    """Start a task that belongs to the loop itself and to none of its callers, so that any task may end it."""
-    loop = anyio.lowlevel.current_token().native_token
-    if isinstance(loop, asyncio.AbstractEventLoop):
-        return loop.create_task(work())
-    import trio
-
-    return trio.lowlevel.spawn_system_task(work)

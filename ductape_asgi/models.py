@@ -241,6 +241,23 @@ class TokenClaims:
     kid: str
 
 
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How one worker stands with its store, for probes.
+
+    `ok`: the store answers and the cache is trusted.  `staleness` is seconds since the last proof that no revocation
+    was missed, infinite where there was none; the cache is `trusted` while it is below `max_staleness`.  An open
+    `circuit` keeps calls away from a store that has failed repeatedly.
+    """
+
+    ok: bool
+    store: Literal["ok", "unavailable"]
+    staleness: float
+    trusted: bool
+    cache_entries: int
+    circuit: Literal["closed", "open"]
+
+
 #: How long after its `idle_ttl` an unused session may live on: last use is written at most once in this time.
 TOUCH_EVERY = 60
 

@@ -14,7 +14,7 @@ from .errors import ConfigurationError, InvalidData, PublishableKeyError
 from .inventory import Inventory
 from .issuing import Issuer
 from .keys import Keyring, load_access_keys
-from .models import ClientInfo, IssuedSession, Realm, Session, SessionPage, TokenClaims, instant
+from .models import ClientInfo, Health, IssuedSession, Realm, Session, SessionPage, TokenClaims, instant
 from .policy import CookiePolicy, Duration, TagPolicy, check_tag, seconds
 from .realms import RealmContext, Realms
 from .settings import check_found, check_options, check_realm, overridden, policies_by_tag, published_keyring, realm_of
@@ -331,6 +331,15 @@ class Sessions:
         self.context(None, None)
         await self.worker.ready()
         return await self.worker.purge(before=self.worker.clock())
+
+    async def health(self) -> Health:
+        """How this worker stands with its store, for probes.  Costs one cheap store call, and a second at most.
+
+        Raises:
+            ConfigurationError: the store cannot be used at all.  One that is unavailable is an answer, not an error.
+        """
+        self.context(None, None)
+        return await self.worker.health()
 
     # Cookies, for handlers of one's own.
 

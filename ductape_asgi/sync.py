@@ -41,6 +41,7 @@ class SyncSessions:
         self.update = bridged(sessions.update)
         self.inspect = bridged(sessions.inspect)
         self.purge = bridged(sessions.purge)
+        self.health = bridged(sessions.health)
 
 
 def _from_thread(verb: Callable[P, Coroutine[Any, Any, R]], lifetime: Lifetime) -> Callable[P, R]:

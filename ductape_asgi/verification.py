@@ -177,8 +177,10 @@ class Verifier:
         person = person_key(claims.audience, claims.tag, claims.subject)
         with self._cache.reading(claims.session_id, person) as reading:
             flight.stale = lambda: reading.tainted
-            record = await self._worker.store.verify(claims.session_id, generation=contents.generation)
+            noted = self._feed.endings.count
+            record = await self._worker.guarded.verify(claims.session_id, generation=contents.generation)
             record = _checked(record, claims, now)
+            self._worker.check_not_ended(record, noted)
             if record.version > claims.version:
                 contents = _updated(contents, context.data_of(record))
             session = self._session(context, policy, claims, contents)

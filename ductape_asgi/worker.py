@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
 
+import anyio
+
+from .audit import logger
 from .cache import VerifiedTokens
+from .errors import RevokedSession, StoreUnavailable
+from .following import following
 from .lifetime import Lifetime
-from .revocations import Feed
+from .models import Health, Revocation, SessionRecord
+from .restoring import end_again
+from .revocations import Feed, boot_clock
 from .stores.base import SessionStore
+from .stores.guarded import DEADLINE, GuardedStore
 
 #: How often the background task looks for work that nobody woke it for, in seconds.
 _HOUSEKEEPING = 15
@@ -19,10 +28,15 @@ _PURGE_EVERY = 60
 _PURGE_STEP = 500
 #: Ended sessions stay for a while, so that a late refresh is told that it is late.
 _PURGE_AFTER = 3600
+#: Readings of the log in each `max_staleness` where nothing wakes us: two may fail, and the cache is trusted still.
+_HEARTBEATS = 3
 
 
 class Worker:
-    """One process's share of the work on a store."""
+    """One process's share of the work on a store.
+
+    `store` is what was given; all calls but opening and closing go through `guarded`.
+    """
 
     def __init__(
         self, store: SessionStore, *, cache_size: int, max_staleness: int, leeway: int, clock: Callable[[], float]
@@ -31,8 +45,13 @@ class Worker:
         self.clock = clock
         self.leeway = leeway
         self.cache = VerifiedTokens(cache_size)
-        self.feed = Feed(store, self.cache, max_staleness=max_staleness, clock=clock)
-        self.lifetime = Lifetime(store, self._keep_house, _HOUSEKEEPING)
+        elapsed = boot_clock()
+        self.guarded = GuardedStore(store, elapsed)
+        self.feed = Feed(
+            self.guarded, self.cache, max_staleness=max_staleness, clock=clock, elapsed=elapsed, wake=self.wake
+        )
+        beside = partial(following, self.guarded, self.feed, max_staleness / _HEARTBEATS)
+        self.lifetime = Lifetime(store, self._keep_house, _HOUSEKEEPING, beside)
         self._seen: dict[str, float] = {}
         self._purge_at = 0.0
 
@@ -44,31 +63,83 @@ class Worker:
         """
         return await self.lifetime.ensure()
 
+    def wake(self) -> None:
+        """Have work that is due done soon, off the request path."""
+        self.lifetime.wake()
+
     def note_use(self, session_id: str, at: float) -> None:
         """Have a last use written soon, off the request path."""
         self._seen[session_id] = at
         self.lifetime.wake()
 
+    def ended(self, revocation: Revocation, *, before: float = float("-inf")) -> None:
+        """Forget what this worker has just ended, and keep in mind that it did; see `Feed.apply`."""
+        self.feed.apply(revocation, before=before)
+
+    def check_not_ended(self, record: SessionRecord, noted: int) -> None:
+        """Whether a session that the store shows live may be.
+
+        Raises:
+            RevokedSession: it was known to have ended when `feed.endings.count` was `noted`; the store lost that.
+        """
+        if self.feed.endings.known(record, noted=noted):
+            self.feed.endings.due = True
+            self.wake()
+            raise RevokedSession("the session has been ended, which the store has forgotten")
+
+    async def health(self) -> Health:
+        """Ask the store for its log, and tell how things stand.  Never raises `StoreUnavailable`."""
+        answered = False
+        with anyio.move_on_after(DEADLINE):
+            try:
+                await self.ready()
+                await self.feed.catch_up()
+                answered = True
+            except StoreUnavailable:
+                pass
+        trusted = self.feed.fresh() or (answered and await self.feed.prove())
+        return Health(
+            ok=answered and trusted,
+            store="ok" if answered else "unavailable",
+            staleness=self.feed.staleness(),
+            trusted=trusted,
+            cache_entries=len(self.cache),
+            circuit=self.guarded.circuit.state,
+        )
+
     async def purge(self, *, before: float) -> int:
         """Remove sessions that ended before an instant, in small steps.  Returns how many."""
         removed = 0
-        while step := await self.store.purge(before=before, limit=_PURGE_STEP):
+        while step := await self.guarded.purge(before=before, limit=_PURGE_STEP):
             removed += step
             if step < _PURGE_STEP:
                 break
         return removed
 
     async def _keep_house(self) -> None:
+        if self.feed.endings.due:
+            await self._end_again()
         await self._write_last_uses()
         now = self.feed.elapsed()
         if now >= self._purge_at:
             self._purge_at = now + _PURGE_EVERY
             await self.purge(before=self.clock() - _PURGE_AFTER)
 
+    async def _end_again(self) -> None:
+        endings = self.feed.endings
+        endings.due = False
+        try:
+            restored = await end_again(self.guarded, endings, self.clock)
+        except BaseException:
+            endings.due = True
+            raise
+        if restored:
+            logger.warning("the store had lost the end of %d sessions; they were ended again", restored)
+
     async def _write_last_uses(self) -> None:
         while self._seen:
             step = dict(islice(self._seen.items(), _TOUCH_STEP))
-            await self.store.touch(step)
+            await self.guarded.touch(step)
             for session_id, at in step.items():
                 # What was noted meanwhile is newer, and stays for the next step.
                 if self._seen.get(session_id) == at:

@@ -30,9 +30,10 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"access", "identity", "clients", "cookies", "csrf", "settings"}),
     # what travels, and what is kept
     frozenset({"credentials", "sealing", "refresh_tokens", "cache", "stores.base", "stores.rules", "stores.handoff"}),
-    frozenset({"tokens", "revocations", "stores.memory", "stores.sqlite"}),
+    frozenset({"tokens", "endings", "stores.guarded", "stores.memory", "stores.sqlite"}),
+    frozenset({"revocations"}),
     # one process at work
-    frozenset({"realms", "lifetime", "stores.urls"}),
+    frozenset({"realms", "lifetime", "following", "restoring", "stores.urls"}),
     frozenset({"worker"}),
     frozenset({"issuing", "verification"}),
     frozenset({"inventory", "sync"}),
@@ -48,7 +49,21 @@ PAIRS = {"sync": frozenset({"sessions"})}
 
 #: Third-party packages, and what of the standard library only one kind of module should know.
 FENCES: dict[str, frozenset[str]] = {
-    "anyio": frozenset({"client", "latch", "lifetime", "sync", "verification", "stores.handoff", "testing"}),
+    "anyio": frozenset(
+        {
+            "client",
+            "following",
+            "latch",
+            "lifetime",
+            "revocations",
+            "stores.guarded",
+            "stores.handoff",
+            "sync",
+            "testing",
+            "verification",
+            "worker",
+        }
+    ),
     "cachetools": frozenset({"cache", "realms", "sessions"}),
     "click": frozenset({"cli"}),
     "cryptography": frozenset({"keys", "sealing"}),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from ..models import LogPage, Position, RecordPage, Rotation, SessionRecord
@@ -21,6 +21,10 @@ class SessionStore(Protocol):
 
     Every step that ends sessions or changes their data appends to a log, in the same atomic step.  Its
     sequence grows by one for each entry and has no gaps.
+
+    `listen` may be left out: then a worker reads the log on its own, some times in each `max_staleness`.  Every
+    call but `open`, `close` and `listen` is given up after a second, by cancelling it; a class that ends all its
+    calls by itself, and touches no network, may say so with ``deadline = None``.
     """
 
     async def open(self) -> None:
@@ -141,4 +145,13 @@ class SessionStore(Protocol):
         acknowledged; ``None`` where there is no such thing and readers go by `log_since` alone.  Ask again
         after each `log_since`: the word may have moved.
         """
-        ...
+        return None
+
+    async def listen(self, wake: Callable[[], None]) -> None:
+        """Run until cancelled, and call `wake` whenever the log may have grown.
+
+        A wake-up is a hint: it may come late, twice, for nothing or not at all; the log decides.  `wake` is called
+        in the event loop that awaits this, and also when the connection was lost or made anew, since hints may
+        have been missed.  Reconnects by itself; returns at once where there is no push.
+        """
+        return

@@ -6,7 +6,7 @@ import heapq
 import secrets
 from array import array
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from itertools import islice
 from threading import RLock
@@ -25,6 +25,9 @@ class MemoryStore:
     Belongs to no event loop: several threads, loops and `Sessions` may share one.  What it holds survives
     `close`, so that a test client that opens and closes around each request finds its sessions again.
     """
+
+    #: No call of this class waits for anything.
+    deadline = None
 
     def __init__(self) -> None:
         self._lock = RLock()
@@ -235,6 +238,9 @@ class MemoryStore:
 
     def announced(self) -> memoryview:
         return self._announced
+
+    async def listen(self, wake: Callable[[], None]) -> None:
+        """Returns at once: who looks at `announced` needs no waking."""
 
 
 def _person(record: SessionRecord) -> _Person:

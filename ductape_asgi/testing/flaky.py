@@ -29,6 +29,7 @@ VERBS = (
     "touch",
     "purge",
     "log_since",
+    "listen",
 )
 
 
@@ -104,6 +105,7 @@ class FlakyStore:
     touch = _verb("touch")
     purge = _verb("purge")
     log_since = _verb("log_since")
+    listen = _verb("listen")
 
     def announced(self) -> memoryview | None:
         return self.store.announced()

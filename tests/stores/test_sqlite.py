@@ -16,3 +16,10 @@ class TestSQLiteStore(StoreContract):
         await store.open()
         yield store
         await store.close()
+
+    @pytest.fixture
+    async def other_handle(self, store: SQLiteStore) -> AsyncIterator[SQLiteStore]:
+        other = SQLiteStore(store.path)
+        await other.open()
+        yield other
+        await other.close()

@@ -38,6 +38,10 @@ class SQLiteStore:
         ConfigurationError: `path` names no file (``""``, ``":memory:"``).
     """
 
+    #: Looks are made at once, and what waits for a thread has its own bounds (`handoff.LONGEST_WAIT`, and one second
+    #: for other processes' locks).  Cut off from outside, what the disk is about to keep would be reported as failed.
+    deadline = None
+
     def __init__(self, path: str | os.PathLike[str]) -> None:
         text = os.fspath(path)
         if not isinstance(text, str) or not text or text == ":memory:" or "\0" in text:
@@ -154,6 +158,9 @@ class SQLiteStore:
             return None
         word = self._opened.doorbell.word
         return _SILENT if word is None else word
+
+    async def listen(self, wake: Callable[[], None]) -> None:
+        """Returns at once: who looks at `announced` needs no waking."""
 
 
 #: A word that equals no sequence: who cannot hear the doorbell reads the log for each request, and is never late.

@@ -6,13 +6,22 @@ import pytest
 
 from .creating import CreatingContract
 from .ending import EndingContract
+from .listening import ListeningContract
 from .listing import ListingContract
 from .log import LogContract
 from .racing import RacingContract
 from .refreshing import RefreshingContract
 
 
-class StoreContract(CreatingContract, RefreshingContract, EndingContract, ListingContract, LogContract, RacingContract):
+class StoreContract(
+    CreatingContract,
+    RefreshingContract,
+    EndingContract,
+    ListingContract,
+    LogContract,
+    ListeningContract,
+    RacingContract,
+):
     """Holds a store to every promise of `ductape_asgi.stores.base.SessionStore`.
 
     Subclass it in your tests, with a fixture ``store`` that yields an empty store, opened, and closes it
@@ -29,6 +38,9 @@ class StoreContract(CreatingContract, RefreshingContract, EndingContract, Listin
                 await store.open()
                 yield store
                 await store.close()
+
+    Where two workers can have one store, add a fixture ``other_handle`` that yields a second one, opened: what it
+    does is what the first has to hear of.
 
     For assertions with details, put ``pytest.register_assert_rewrite("ductape_asgi.testing")`` into your
     ``conftest.py``, above the first import of this module.

@@ -1,0 +1,220 @@
+"""Every call to a store ends in time, and a store that is down is left alone for a while.
+
+A request waits for one deadline at most, or for half a second where the store has just fallen silent.  After
+some failures in a row the circuit opens: calls fail at once, but for one every half second that looks whether
+the store is back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Final, Literal, ParamSpec, TypeVar
+
+import anyio
+
+from ..errors import DuctapeError, StoreUnavailable
+from ..models import LogPage, Position, RecordPage, Rotation, SessionRecord
+from .base import SessionStore
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+#: How long one call may take, in seconds.
+DEADLINE: Final = 1.0
+#: The same for a call that follows a silence, so that both together take no longer than `DEADLINE`.
+HURRIED: Final = 0.5
+#: So many failures in a row, none later than `_NEAR` seconds after the one before, open the circuit.
+FAILURES: Final = 5
+_NEAR: Final = 5.0
+#: How long an open circuit keeps calls away before one may try again, in seconds.
+PAUSE: Final = 0.5
+
+
+class Circuit:
+    """Closed while calls go through.  Each call is `admit`-ted, and then `succeeded`, `failed` or `abandoned`."""
+
+    def __init__(self, elapsed: Callable[[], float]) -> None:
+        self._elapsed = elapsed
+        self._row = 0
+        self._failed_at = float("-inf")
+        self._again_at: float | None = None
+
+    @property
+    def state(self) -> Literal["closed", "open"]:
+        return "closed" if self._again_at is None else "open"
+
+    def admit(self) -> None:
+        """Let a call through.
+
+        Raises:
+            StoreUnavailable: the circuit is open, and it is not yet time to try again.
+        """
+        if self._again_at is None:
+            return
+        now = self._elapsed()
+        if now < self._again_at:
+            raise StoreUnavailable("the session store has failed repeatedly and is left alone for a moment")
+        # One at a time may try; who comes meanwhile is turned away as before.
+        self._again_at = now + DEADLINE + PAUSE
+
+    def succeeded(self) -> None:
+        self._row, self._again_at = 0, None
+
+    def failed(self) -> None:
+        now = self._elapsed()
+        self._row = self._row + 1 if now - self._failed_at <= _NEAR else 1
+        self._failed_at = now
+        if self._again_at is not None or self._row >= FAILURES:
+            self._again_at = now + PAUSE
+
+    def abandoned(self) -> None:
+        """Whoever tried was cancelled; the next call may try."""
+        if self._again_at is not None:
+            self._again_at = min(self._again_at, self._elapsed())
+
+
+class GuardedStore:
+    """A `SessionStore` around another one.  Opening and closing stay with whoever has the store itself.
+
+    A class of stores may say for itself, as ``deadline = None``, that its calls end in time and touch no network:
+    those are neither timed nor counted.  Sub-classes and wrappers must say it again, since they may hang in ways
+    of their own.
+    """
+
+    def __init__(self, store: SessionStore, elapsed: Callable[[], float]) -> None:
+        self._store = store
+        self._elapsed = elapsed
+        self._remote = "deadline" not in vars(type(store)) or vars(type(store))["deadline"] is not None
+        self._silent_at = float("-inf")
+        self.circuit = Circuit(elapsed)
+
+    async def _ask(self, call: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        if not self._remote:
+            return await call(*args, **kwargs)
+        with self._timed(self._patience()):
+            return await call(*args, **kwargs)
+
+    def _patience(self) -> float:
+        return HURRIED if self._elapsed() < self._silent_at + DEADLINE else DEADLINE
+
+    @contextmanager
+    def _timed(self, seconds: float, *, refusals_count: bool = True) -> Iterator[None]:
+        self.circuit.admit()
+        try:
+            with anyio.fail_after(seconds):
+                yield
+        except TimeoutError as error:
+            self.fell_silent()
+            self.circuit.failed()
+            raise StoreUnavailable(
+                "the session store did not answer in time; it may still do what was asked"
+            ) from error
+        except OSError as error:
+            self.circuit.failed()
+            raise StoreUnavailable(f"the session store cannot be reached: {type(error).__name__}") from error
+        except StoreUnavailable:
+            if refusals_count:
+                self.circuit.failed()
+            else:
+                self.circuit.abandoned()
+            raise
+        except DuctapeError:  # an answer
+            self.circuit.succeeded()
+            raise
+        except BaseException:
+            self.circuit.abandoned()
+            raise
+        self.circuit.succeeded()
+
+    def fell_silent(self) -> None:
+        """Whoever has just waited in vain, or for another's question, shall not wait as long once more."""
+        self._silent_at = self._elapsed()
+
+    async def open(self) -> None:
+        await self._store.open()
+
+    async def close(self) -> None:
+        await self._store.close()
+
+    async def claim_secret(self, realm: str, offers: Mapping[str, bytes]) -> dict[str, bytes]:
+        return await self._ask(self._store.claim_secret, realm, offers)
+
+    async def create(
+        self, record: SessionRecord, *, limit: int | None, evict: bool, replaces: str | None, now: float
+    ) -> tuple[str, ...]:
+        create = partial(self._store.create, record, limit=limit, evict=evict, replaces=replaces, now=now)
+        if not self._remote:
+            return await create()
+        # An id that is taken is reported like a store that is down, and is not a sign of it.
+        with self._timed(self._patience(), refusals_count=False):
+            return await create()
+
+    async def verify(self, session_id: str, *, generation: int) -> SessionRecord | None:
+        return await self._ask(self._store.verify, session_id, generation=generation)
+
+    async def rotate(
+        self,
+        session_id: str,
+        *,
+        generation: int,
+        grace: int,
+        refresh_key: str,
+        client: bytes | None,
+        now: float,
+    ) -> Rotation:
+        return await self._ask(
+            self._store.rotate,
+            session_id,
+            generation=generation,
+            grace=grace,
+            refresh_key=refresh_key,
+            client=client,
+            now=now,
+        )
+
+    async def reseal(self, record: SessionRecord) -> None:
+        await self._ask(self._store.reseal, record)
+
+    async def revoke(self, realm: str, tag: str, session_id: str, *, now: float) -> bool:
+        return await self._ask(self._store.revoke, realm, tag, session_id, now=now)
+
+    async def revoke_all(self, realm: str, tag: str, subject: str, *, spare: str | None, now: float) -> int:
+        return await self._ask(self._store.revoke_all, realm, tag, subject, spare=spare, now=now)
+
+    async def update(
+        self, realm: str, tag: str, *, subject: str | None, session_id: str | None, data: bytes, now: float
+    ) -> int:
+        return await self._ask(
+            self._store.update, realm, tag, subject=subject, session_id=session_id, data=data, now=now
+        )
+
+    async def list(
+        self, realm: str, tag: str, subject: str, *, limit: int, cursor: str | None, now: float
+    ) -> RecordPage:
+        return await self._ask(self._store.list, realm, tag, subject, limit=limit, cursor=cursor, now=now)
+
+    async def touch(self, seen: Mapping[str, float]) -> None:
+        await self._ask(self._store.touch, seen)
+
+    async def purge(self, *, before: float, limit: int) -> int:
+        return await self._ask(self._store.purge, before=before, limit=limit)
+
+    async def log_since(self, position: Position | None, *, within: float = DEADLINE) -> LogPage:
+        """As the store's; `within` so many seconds, however silent it has been."""
+        if not self._remote:
+            return await self._store.log_since(position)
+        with self._timed(within):
+            return await self._store.log_since(position)
+
+    def announced(self) -> memoryview | None:
+        """The store's word; None also where it was written before there were words."""
+        announced = getattr(self._store, "announced", None)
+        return None if announced is None else announced()
+
+    async def listen(self, wake: Callable[[], None]) -> None:
+        """As the store's, for as long as it takes; returns at once where it was written before there was push."""
+        listen = getattr(self._store, "listen", None)
+        if listen is not None:
+            await listen(wake)
