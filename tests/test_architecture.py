@@ -30,7 +30,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"access", "identity", "clients", "cookies", "csrf", "settings"}),
     # what travels, and what is kept
     frozenset({"credentials", "sealing", "refresh_tokens", "cache", "stores.base", "stores.rules", "stores.handoff"}),
-    frozenset({"tokens", "revocations", "stores.memory", "stores.sqlite"}),
+    frozenset({"tokens", "revocations", "stores.memory", "stores.postgres", "stores.sqlite"}),
     # one process at work
     frozenset({"realms", "lifetime", "stores.urls"}),
     frozenset({"worker"}),
@@ -48,6 +48,7 @@ PAIRS = {"sync": frozenset({"sessions"})}
 
 #: Third-party packages, and what of the standard library only one kind of module should know.
 FENCES: dict[str, frozenset[str]] = {
+    "asyncpg": frozenset({"stores.postgres"}),
     "anyio": frozenset({"lifetime", "sync", "verification", "stores.handoff", "testing"}),
     "cachetools": frozenset({"cache", "realms", "sessions"}),
     "click": frozenset({"cli"}),
