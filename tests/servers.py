@@ -56,6 +56,15 @@ class PostgresServer:
         self._open_the_way()
         self._run("initdb", "-D", str(self._data), "-U", "postgres", "-E", "UTF8", "--no-locale", "-A", "trust", "-N")
 
+    def follower(self) -> PostgresServer:
+        """Another server, not running yet, that will follow this one, which runs."""
+        folder = self.folder / "follower"
+        folder.mkdir()
+        follower = PostgresServer(folder)
+        follower._open_the_way()
+        follower._run("pg_basebackup", "-d", self.url(), "-D", str(follower._data), "-R", "-c", "fast", "-X", "stream")
+        return follower
+
     def start(self) -> None:
         """Start, and wait until it takes connections."""
         self._open_the_way()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from ...errors import ConfigurationError
 
@@ -26,22 +26,26 @@ class Address:
     dsn: str = field(repr=False)
     #: Where it leads, without user and password.
     shown: str
+    #: The names of its other options: a setting of the server that stands there is the user's.
+    settings: frozenset[str]
     listen: bool | None = None
     schema: str | None = None
     pool_size: int | None = None
     statement_cache_size: int | None = None
 
 
-def read_url(url: str) -> Address:
+def read_url(url: object) -> Address:
     """Take a URL apart.
 
     Raises:
         ConfigurationError: it is none of PostgreSQL's; the message repeats nothing of it.
     """
+    if not isinstance(url, str):
+        raise ConfigurationError(f"this is no PostgreSQL URL: {_FORM}")
     try:
         parts = urlsplit(url)
         options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
-    except (ValueError, AttributeError, TypeError):
+    except ValueError:
         raise ConfigurationError(f"this is no PostgreSQL URL: {_FORM}") from None
     hosts = parts.netloc.rpartition("@")[2]
     # A "/", "?" or "#" in a password ends the host too early, and what follows must not show up as a name.
@@ -51,10 +55,11 @@ def read_url(url: str) -> Address:
     unknown = {name for name in options if name.startswith("ductape_")} - _OURS
     if unknown:
         raise ConfigurationError(f"a PostgreSQL URL knows {', '.join(sorted(_OURS))}, and no other ductape_ option")
-    theirs = [(name, value) for name, value in options.items() if name not in _OURS]
+    theirs = {name: value for name, value in options.items() if name not in _OURS}
     return Address(
-        dsn=urlunsplit(parts._replace(query=urlencode(theirs), fragment="")),
+        dsn=url.partition("?")[0] + ("?" + urlencode(theirs) if theirs else ""),
         shown=_shown(hosts or options.get("host", ""), unquote(parts.path[1:]) or options.get("dbname", "")),
+        settings=frozenset(theirs),
         listen=_switch(options.get("ductape_listen")),
         schema=options.get("ductape_schema"),
         pool_size=_number("ductape_pool_size", options.get("ductape_pool_size")),

@@ -35,6 +35,10 @@ _LOOK = """SELECT current_setting('server_version_num')::int AS server,
     )::text AS schema"""
 
 
+_MADE = """SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relname = 'ductape_version' AND n.nspname = $1"""
+
+
 async def look(connection: Connection, schema: str | None) -> tuple[str, bool]:
     """The schema the tables are in or belong in, and whether all is ready there.
 
@@ -83,10 +87,10 @@ async def migrate(connection: Connection, schema: str) -> None:
 
 async def _version(connection: Connection, schema: str) -> int:
     """How many migrations the tables have seen; 0 where there are none."""
-    table = f"{quoted(schema)}.ductape_version"
-    if await connection.fetchval("SELECT to_regclass($1)", table) is None:
+    # Not `to_regclass`: inside a transaction it may remember that there was none, after another has made one.
+    if await connection.fetchval(_MADE, schema) == 0:
         return 0
-    version: int = await connection.fetchval(f"SELECT version FROM {table}")
+    version: int = await connection.fetchval(f"SELECT version FROM {quoted(schema)}.ductape_version")
     if version > len(MIGRATIONS):
         raise ConfigurationError(
             f"the session store in schema {schema!r} was written by a newer version of ductape-asgi: upgrade this"

@@ -70,8 +70,9 @@ class PostgresStore:
             raise ConfigurationError("schema= is the name of a schema, of 1 to 63 bytes")
         if self._pool_size < 1 or self._cached < 0:
             raise ConfigurationError("pool_size= is at least 1, and statement_cache_size= at least 0")
+        settings = {name: value for name, value in _SETTINGS.items() if name not in address.settings}
         self._connect = connector(
-            address.dsn, timeout=PATIENCE, cached=self._cached, settings=_SETTINGS if self._listens else None
+            address.dsn, timeout=PATIENCE, cached=self._cached, settings=settings if self._listens else None
         )
         self._opened: _Opened | None = None
         self._forgotten: weakref.finalize[..., PostgresStore] | None = None
