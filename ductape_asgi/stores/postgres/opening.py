@@ -128,6 +128,10 @@ _REFUSALS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
         ),
     ),
     (
+        (asyncpg.ProtocolViolationError,),
+        "behind a pooler in transaction mode, add ductape_listen=off to the URL",
+    ),
+    (
         (asyncpg.ClientConfigurationError, ValueError, TypeError),
         "the URL, the PG... variables or the service file say something that asyncpg does not take",
     ),
