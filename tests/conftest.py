@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.servers import PostgresServer, ask_postgres
+from tests.servers import PostgresServer, ask_postgres, running_postgres
 
 settings.register_profile(
     "ductape",
@@ -33,11 +33,8 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if url := os.environ.get("DUCTAPE_TEST_POSTGRES_URL"):
         yield url
         return
-    server = PostgresServer(tmp_path_factory.mktemp("postgres"))
-    server.make()
-    server.start()
-    yield server.url()
-    server.stop()
+    with running_postgres(tmp_path_factory) as server:
+        yield server.url()
 
 
 @pytest.fixture
@@ -58,8 +55,5 @@ def postgres_url(postgres_server: str, postgres_schema: str) -> str:
 @pytest.fixture
 def postgres_own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
     """A PostgreSQL server that the test may kill, pause and start again."""
-    server = PostgresServer(tmp_path_factory.mktemp("postgres"))
-    server.make()
-    server.start()
-    yield server
-    server.stop()
+    with running_postgres(tmp_path_factory) as server:
+        yield server

@@ -7,11 +7,15 @@ import os
 import signal
 import socket
 import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 #: Who runs the server where the tests run as root, which PostgreSQL refuses to do.
 _NOBODY = 65534
@@ -150,6 +154,23 @@ def _add_permissions(path: Path, bits: int) -> None:
     mode = path.stat().st_mode
     if mode & bits != bits:
         path.chmod(mode | bits)
+
+
+@contextmanager
+def running_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """A server while it runs, in a directory that no other test uses."""
+    with ExitStack() as stack:
+        if os.getuid() == 0:
+            # Each run of pytest closes the directory above all runs to everybody else, and with it the way to the
+            # data of a server that must not run as root.
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ductape-postgres-")))
+        else:
+            folder = tmp_path_factory.mktemp("postgres")
+        server = PostgresServer(folder)
+        server.make()
+        server.start()
+        stack.callback(server.stop)
+        yield server
 
 
 async def ask_postgres(url: str, *statements: str) -> Any:

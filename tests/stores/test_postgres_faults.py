@@ -410,6 +410,18 @@ async def test_giving_a_connection_back_costs_no_round_trip(store: PostgresStore
     assert asked == [store._here().sql.find, store._here().sql.log_since]
 
 
+async def test_a_connection_that_nobody_used_for_long_is_not_lent_again(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = await start(store)
+    (old,) = [connection for connection, _ in pool_of(store)._idle]
+    assert await must_read(store, record.session_id) == record
+    assert [connection for connection, _ in pool_of(store)._idle] == [old]
+    monkeypatch.setattr(pool, "IDLE_LIMIT", 0.0)
+    assert await must_read(store, record.session_id) == record
+    assert old.is_closed()
+
+
 # One store in many event loops and processes.
 
 
@@ -451,6 +463,15 @@ def test_a_store_that_nobody_holds_lets_go_of_its_connections(postgres_server: s
     del store
     gc.collect()
     assert held.is_closed()
+
+
+def test_a_store_of_asyncio_is_unavailable_under_trio_and_closed_there(postgres_url: str) -> None:
+    store = PostgresStore(postgres_url)
+    asyncio.run(store.open())
+    with pytest.raises(StoreUnavailable, match="another event loop"):
+        trio.run(ids_of, store)
+    trio.run(store.close)
+    gc.collect()
 
 
 def test_under_trio_it_says_which_stores_run_there(postgres_url: str) -> None:

@@ -43,6 +43,11 @@ class Wakes:
                 await self._event.wait()
 
 
+def listeners(schema: str) -> str:
+    """A question for the processes of the server that listen."""
+    return f"SELECT pid FROM pg_stat_activity WHERE query = 'LISTEN \"{channel_of(schema)}\"' AND state = 'idle'"
+
+
 @pytest.fixture
 async def workers(postgres_url: str) -> AsyncIterator[tuple[PostgresStore, PostgresStore]]:
     workers = PostgresStore(postgres_url), PostgresStore(postgres_url)
@@ -123,9 +128,7 @@ async def test_a_listener_whose_connection_was_killed_is_woken_and_hears_again(
         for _ in range(3):
             count = wakes.count
             killed = await ask_postgres(
-                postgres_server,
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                f" WHERE query = 'LISTEN \"{channel_of(postgres_schema)}\"'",
+                postgres_server, f"SELECT pg_terminate_backend(pid) FROM ({listeners(postgres_schema)}) AS listening"
             )
             assert len(killed) == 1
             await wakes.above(count + 1)  # lost, and made anew
@@ -159,15 +162,17 @@ async def test_a_listener_waits_for_a_server_that_is_down(postgres_own_server: P
     store = PostgresStore(postgres_own_server.url())
     await store.open()
     async with woken(store) as wakes:
+        count = wakes.count
         postgres_own_server.kill()
-        await wakes.above(wakes.count)
+        await wakes.above(count)
         postgres_own_server.start()
         record = await start(store)
-        await wakes.above(wakes.count)
-        for _ in range(2):
-            count = wakes.count
-            await store.update(REALM, TAG, subject=None, session_id=record.session_id, data=b"new", now=NOW)
-            await wakes.above(count)
+        with anyio.fail_after(PATIENCE):
+            while not await ask_postgres(postgres_own_server.url(), listeners("public")):
+                await anyio.sleep(0.01)
+        count = wakes.count
+        await store.revoke(REALM, TAG, record.session_id, now=NOW)
+        await wakes.above(count)
     await store.close()
 
 
@@ -183,7 +188,7 @@ async def test_without_push_listening_returns_at_once(postgres_url: str) -> None
 async def test_a_cancelled_listener_leaves_no_connection(
     workers: tuple[PostgresStore, PostgresStore], postgres_server: str, postgres_schema: str
 ) -> None:
-    listening_now = f"SELECT pid FROM pg_stat_activity WHERE query = 'LISTEN \"{channel_of(postgres_schema)}\"'"
+    listening_now = listeners(postgres_schema)
     async with woken(workers[0]):
         assert len(await ask_postgres(postgres_server, listening_now)) == 1
     with anyio.fail_after(PATIENCE):

@@ -254,6 +254,24 @@ async def test_a_user_who_may_not_make_tables_is_refused_and_one_who_may_is_not(
     await store.close()
 
 
+async def test_a_user_who_may_make_nothing_uses_what_the_owner_has_made(
+    postgres_server: str, postgres_url: str, postgres_schema: str, role: str
+) -> None:
+    await make(postgres_url)
+    await ask_postgres(
+        postgres_server,
+        f"GRANT USAGE ON SCHEMA {postgres_schema} TO {role}",
+        f"GRANT ALL ON ALL TABLES IN SCHEMA {postgres_schema} TO {role}",
+    )
+    store = PostgresStore(as_user(postgres_url, role))
+    await store.open()
+    record = await start(store)
+    assert await store.revoke(REALM, TAG, record.session_id, now=NOW) is True
+    await store.claim_secret(REALM, {"a": b"1"})
+    await store.purge(before=NOW, limit=10)
+    await store.close()
+
+
 async def test_tables_of_another_application_are_refused_and_left_alone(
     postgres_url: str, postgres_server: str, postgres_schema: str
 ) -> None:

@@ -47,6 +47,6 @@ async def _hear(connection: Connection, channel: str, wake: Callable[[], None]) 
                 return
             except TimeoutError:
                 async with asyncio.timeout(PATIENCE):
-                    await connection.execute("SELECT 1")
+                    await connection.execute(f'LISTEN "{channel}"')  # changes nothing, and has to be answered
     finally:
         connection.terminate()

@@ -45,6 +45,13 @@ class Pool:
     def inherited(self) -> bool:
         return self._pid != os.getpid()
 
+    def belongs_here(self) -> bool:
+        """Whether this is the process and the event loop that it was made in."""
+        try:
+            return not self.inherited() and self.loop is asyncio.get_running_loop()
+        except RuntimeError:  # trio's
+            return False
+
     async def do(self, step: Step[T], *, again: bool = False, until: float | None = None) -> T:
         """Lend a connection to `step`.  Cancelled, the step may happen or not.
 
@@ -137,10 +144,12 @@ class Pool:
     async def stop(self) -> None:
         """Finish what is under way, and close."""
         self.closed = True
-        while self._tasks:
-            await asyncio.wait(self._tasks)
-        idle, self._idle = self._idle, []
-        await asyncio.gather(*(_close(connection) for connection, _ in idle))
+        try:
+            while self._tasks:
+                await asyncio.wait(self._tasks)
+            await asyncio.gather(*(_close(connection) for connection, _ in self._idle))
+        finally:
+            self._drop_idle()
 
     def abandon(self) -> None:
         """As `stop`, from any thread or loop, without waiting; what is under way is finished if its loop lives."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 import weakref
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -12,12 +10,13 @@ from typing import Any, TypeVar
 from ...errors import ConfigurationError, StoreUnavailable
 from ...models import LogPage, Position, RecordPage, Rotation, SessionRecord
 from ..rules import mark_needed
-from . import opening, steps
+from . import steps
 from .address import read_url
-from .driver import ServerError, connector
+from .driver import connector
 from .listening import listen
+from .opened import Opened, needs_asyncio
 from .pool import PATIENCE, Pool, Step
-from .statements import Statements, channel_of, statements_for
+from .statements import channel_of
 
 T = TypeVar("T")
 TextT = TypeVar("TextT", str, str | None)
@@ -74,17 +73,17 @@ class PostgresStore:
         self._connect = connector(
             address.dsn, timeout=PATIENCE, cached=self._cached, settings=settings if self._listens else None
         )
-        self._opened: _Opened | None = None
+        self._opened: Opened | None = None
         self._forgotten: weakref.finalize[..., PostgresStore] | None = None
 
     def __repr__(self) -> str:
         return f"PostgresStore({self._address.shown!r})"
 
     async def open(self) -> None:
-        _needs_asyncio()
+        needs_asyncio()
         if self._opened is not None and self._opened.usable():
             return
-        opened = _Opened(Pool(self._connect, self._pool_size))
+        opened = Opened(Pool(self._connect, self._pool_size))
         await opened.prepare(self._schema)
         if self._opened is not None and self._opened.usable():  # another task was faster
             await opened.pool.stop()
@@ -108,11 +107,9 @@ class PostgresStore:
         if self._forgotten is not None:
             self._forgotten.detach()
         if opened is not None:
-            if opened.pool.inherited():
-                _inherited.append(opened)
             opened.pool.abandon()
 
-    def _here(self) -> _Opened:
+    def _here(self) -> Opened:
         opened = self._opened
         if opened is None:
             raise StoreUnavailable("the session store is not open; await its open() first")
@@ -225,74 +222,6 @@ class PostgresStore:
     def announced(self) -> memoryview | None:
         """None: who wants to know asks the server."""
         return None
-
-
-class _Opened:
-    """What opening made."""
-
-    sql: Statements
-
-    def __init__(self, pool: Pool) -> None:
-        self.pool = pool
-        _open_here.add(self)
-
-    async def prepare(self, schema: str | None) -> None:
-        """See to the tables.
-
-        Raises:
-            ConfigurationError, StoreUnavailable: as `SessionStore.open`; nothing is left open.
-        """
-        try:
-            place, ready = await self._first(lambda connection: opening.look(connection, schema))
-            if not ready:
-                until = self.pool.loop.time() + opening.MIGRATION_PATIENCE
-                await self._first(lambda connection: opening.migrate(connection, place), until)
-        except BaseException:
-            self.pool.abandon()
-            raise
-        self.sql = statements_for(place)
-
-    async def _first(self, step: Step[T], until: float | None = None) -> T:
-        """Do a step whose failure may be the user's to mend."""
-        try:
-            return await self.pool.do(step, until=until)
-        except StoreUnavailable as error:
-            cause = error.__cause__
-            refused = None if cause is None else opening.refusal(cause)
-            if refused is None:
-                raise
-            raise refused from (cause if isinstance(cause, ServerError) else None)
-
-    def usable(self) -> bool:
-        pool = self.pool
-        return not pool.inherited() and not pool.closed and pool.loop is asyncio.get_running_loop()
-
-
-#: What is open in this process; see `_after_fork`.
-_open_here: weakref.WeakSet[_Opened] = weakref.WeakSet()
-#: What this process got from a parent by fork: its event loop is the parent's, too, and must not be touched again.
-_inherited: list[_Opened] = []
-
-
-def _after_fork() -> None:
-    for opened in list(_open_here):
-        opened.pool.disown()
-        _inherited.append(opened)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-
-
-def _needs_asyncio() -> None:
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:
-        task = None
-    if task is None:
-        raise ConfigurationError(
-            "PostgresStore runs on asyncio only; under trio use memory://, sqlite:/// or, with coredis, redis://"
-        )
 
 
 def _first(*values: Any) -> Any:
