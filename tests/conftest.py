@@ -29,7 +29,10 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a PostgreSQL server with a superuser: ``DUCTAPE_TEST_POSTGRES_URL``, or one of our own."""
+    """The URL of a PostgreSQL server: ``DUCTAPE_TEST_POSTGRES_URL``, or one of our own.
+
+    As ``postgresql://postgres@127.0.0.1:5432/postgres``: a superuser of that name, whom it asks for no password.
+    """
     if url := os.environ.get("DUCTAPE_TEST_POSTGRES_URL"):
         yield url
         return

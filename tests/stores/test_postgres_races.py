@@ -12,7 +12,6 @@ import pytest
 
 from ductape_asgi.errors import SessionLimitReached, StoreUnavailable
 from ductape_asgi.stores.postgres import PostgresStore, pool
-from ductape_asgi.stores.postgres import store as store_module
 from ductape_asgi.testing.contract.records import (
     ANN,
     NOW,
@@ -45,7 +44,6 @@ def anyio_backend() -> str:
 async def workers(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Workers]:
     # Thousands of steps at once wait for longer than one is worth waiting for; here none may be turned away.
     monkeypatch.setattr(pool, "PATIENCE", 60.0)
-    monkeypatch.setattr(store_module, "PATIENCE", 60.0)
     workers = [PostgresStore(postgres_url, pool_size=8) for _ in range(4)]
     for worker in workers:
         await worker.open()

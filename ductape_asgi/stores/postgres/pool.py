@@ -52,17 +52,21 @@ class Pool:
         except RuntimeError:  # trio's
             return False
 
+    def deadline(self) -> float:
+        """The loop's time at which a step that begins now gives up."""
+        return self.loop.time() + PATIENCE
+
     async def do(self, step: Step[T], *, again: bool = False, until: float | None = None) -> T:
         """Lend a connection to `step`.  Cancelled, the step may happen or not.
 
         Args:
             again: it only reads, so that it may be done twice when a connection turns out to be dead.
-            until: the loop's time at which to give up; `PATIENCE` from now unless given.
+            until: the loop's time at which to give up; `deadline` unless given.
 
         Raises:
             StoreUnavailable: no connection, no answer in time, or an error of the server.
         """
-        until = self.loop.time() + PATIENCE if until is None else until
+        until = self.deadline() if until is None else until
         await self._permit(until)
         task = self.loop.create_task(self._perform(step, again, until))
         self._tasks.add(task)

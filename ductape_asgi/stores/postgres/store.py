@@ -139,7 +139,7 @@ class PostgresStore:
 
     async def verify(self, session_id: str, *, generation: int) -> SessionRecord | None:
         opened, session_id = self._here(), _storable(session_id)
-        until = opened.pool.loop.time() + PATIENCE
+        until = opened.pool.deadline()
         find: Step[SessionRecord | None] = partial(steps.find, sql=opened.sql, session_id=session_id)
         record = await opened.pool.do(find, again=True, until=until)
         if record is None or not mark_needed(record, generation):
