@@ -1,9 +1,16 @@
-"""What every test shares: both event loops, and a hypothesis profile without deadlines."""
+"""What every test shares: both event loops, a hypothesis profile without deadlines, and real servers."""
 
 from __future__ import annotations
 
+import asyncio
+import os
+import secrets
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.servers import PostgresServer, ask_postgres, running_postgres
 
 settings.register_profile(
     "ductape",
@@ -18,3 +25,38 @@ settings.load_profile("ductape")
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     """Each coroutine test runs on both event loops."""
     return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a PostgreSQL server: ``DUCTAPE_TEST_POSTGRES_URL``, or one of our own.
+
+    As ``postgresql://postgres@127.0.0.1:5432/postgres``: a superuser of that name, whom it asks for no password.
+    """
+    if url := os.environ.get("DUCTAPE_TEST_POSTGRES_URL"):
+        yield url
+        return
+    with running_postgres(tmp_path_factory) as server:
+        yield server.url()
+
+
+@pytest.fixture
+def postgres_schema(postgres_server: str) -> Iterator[str]:
+    """The name of an empty schema of the test's own."""
+    name = f"test_{secrets.token_hex(6)}"
+    asyncio.run(ask_postgres(postgres_server, f"CREATE SCHEMA {name}"))
+    yield name
+    asyncio.run(ask_postgres(postgres_server, f"DROP SCHEMA IF EXISTS {name} CASCADE"))
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str, postgres_schema: str) -> str:
+    """The URL of a store in a schema of the test's own."""
+    return f"{postgres_server}{'&' if '?' in postgres_server else '?'}ductape_schema={postgres_schema}"
+
+
+@pytest.fixture
+def postgres_own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """A PostgreSQL server that the test may kill, pause and start again."""
+    with running_postgres(tmp_path_factory) as server:
+        yield server

@@ -30,7 +30,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"access", "identity", "clients", "cookies", "csrf", "settings"}),
     # what travels, and what is kept
     frozenset({"credentials", "sealing", "refresh_tokens", "cache", "stores.base", "stores.rules", "stores.handoff"}),
-    frozenset({"tokens", "endings", "stores.guarded", "stores.memory", "stores.sqlite"}),
+    frozenset({"tokens", "endings", "stores.guarded", "stores.memory", "stores.postgres", "stores.sqlite"}),
     frozenset({"revocations"}),
     # one process at work
     frozenset({"realms", "lifetime", "following", "restoring", "stores.urls"}),
@@ -49,6 +49,7 @@ PAIRS = {"sync": frozenset({"sessions"})}
 
 #: Third-party packages, and what of the standard library only one kind of module should know.
 FENCES: dict[str, frozenset[str]] = {
+    "asyncpg": frozenset({"stores.postgres"}),
     "anyio": frozenset(
         {
             "client",
@@ -79,6 +80,7 @@ FENCES: dict[str, frozenset[str]] = {
 
 #: What an adapter may import besides the public names of `ductape_asgi`.
 ADAPTER_FENCES: dict[str, frozenset[str]] = {
+    "asyncpg": frozenset({"stores.postgres"}),
     "ductape_fastapi": frozenset({"fastapi"}),
     "ductape_litestar": frozenset({"litestar"}),
 }

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 from ..errors import ConfigurationError
 from .base import SessionStore
 
-_FORMS = 'use "memory://", "sqlite:///relative.db" or "sqlite:////absolute.db"'
+_FORMS = 'use "memory://", "sqlite:///relative.db", "sqlite:////absolute.db" or "postgresql://host/database"'
 
 
 def store_from(given: object) -> SessionStore:
@@ -27,6 +27,10 @@ def store_from(given: object) -> SessionStore:
         return MemoryStore()
     if given.startswith("sqlite:"):
         return _sqlite(given)
+    if given.startswith(("postgresql:", "postgres:")):
+        from .postgres import PostgresStore
+
+        return PostgresStore(given)
     scheme = given.partition(":")[0]
     raise ConfigurationError(f"a store URL of kind {scheme[:20]!r} is not known: {_FORMS}")
 
