@@ -30,7 +30,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"access", "identity", "clients", "cookies", "csrf", "settings"}),
     # what travels, and what is kept
     frozenset({"credentials", "sealing", "refresh_tokens", "cache", "stores.base", "stores.rules", "stores.handoff"}),
-    frozenset({"tokens", "revocations", "stores.memory", "stores.sqlite"}),
+    frozenset({"tokens", "revocations", "stores.memory", "stores.sqlite", "stores.redis"}),
     # one process at work
     frozenset({"realms", "lifetime", "stores.urls"}),
     frozenset({"worker"}),
@@ -54,6 +54,7 @@ FENCES: dict[str, frozenset[str]] = {
     "cryptography": frozenset({"keys", "sealing"}),
     "jwt": frozenset({"tokens"}),
     "pytest": frozenset({"testing"}),
+    "redis": frozenset({"stores.redis"}),
     "sqlite3": frozenset({"stores.sqlite"}),
     "starlette": frozenset({"access", "identity"}),
     "trio": frozenset({"lifetime", "stores.handoff"}),

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 from ..errors import ConfigurationError
 from .base import SessionStore
 
-_FORMS = 'use "memory://", "sqlite:///relative.db" or "sqlite:////absolute.db"'
+_FORMS = 'use "memory://", "sqlite:///relative.db", "sqlite:////absolute.db" or "redis://host:6379/0"'
 
 
 def store_from(given: object) -> SessionStore:
@@ -28,6 +28,8 @@ def store_from(given: object) -> SessionStore:
     if given.startswith("sqlite:"):
         return _sqlite(given)
     scheme = given.partition(":")[0]
+    if scheme.partition("+")[0] in ("redis", "rediss"):
+        return _redis(given)
     raise ConfigurationError(f"a store URL of kind {scheme[:20]!r} is not known: {_FORMS}")
 
 
@@ -41,3 +43,13 @@ def _sqlite(url: str) -> SessionStore:
     from .sqlite import SQLiteStore
 
     return SQLiteStore(path)
+
+
+def _redis(url: str) -> SessionStore:
+    try:
+        from .redis import RedisStore
+    except ImportError as error:
+        raise ConfigurationError(
+            "the store is a Redis server, and redis-py is not installed: pip install 'ductape-asgi[redis]'"
+        ) from error
+    return RedisStore(url)

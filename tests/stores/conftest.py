@@ -1,4 +1,4 @@
-"""Stores on a file, as many as a test has workers."""
+"""Stores on a file, as many as a test has workers, and real Redis servers for the whole run."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ductape_asgi.stores.sqlite import SQLiteStore
+from tests import redis_servers
 
 
 @pytest.fixture
@@ -46,3 +47,23 @@ def locked(path: Path):
             connection.execute("ROLLBACK")
 
     return hold
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One server, which tests share: each takes a prefix of its own (`redis_servers.fresh`)."""
+    with redis_servers.single(tmp_path_factory.mktemp("redis")) as url:
+        yield url
+        redis_servers.flush(url)
+
+
+@pytest.fixture(scope="session")
+def sentinel_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with redis_servers.SentinelTrio(tmp_path_factory.mktemp("sentinel")) as trio:
+        yield trio.url
+
+
+@pytest.fixture(scope="session")
+def redis_cluster_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with redis_servers.cluster(tmp_path_factory.mktemp("cluster")) as servers:
+        yield redis_servers.cluster_url(servers)
