@@ -12,7 +12,7 @@ from redis.exceptions import ResponseError
 
 from ...models import LogPage, Position, Revocation
 from .keys import SHARDS
-from .opened import Opened, about, draw, unavailable
+from .opened import Opened, draw, unavailable
 from .scripts import BEGIN, HEADS, LOG_KEPT
 
 Place = tuple[str, int]
@@ -68,10 +68,9 @@ async def _heads(opened: Opened) -> Heads:
     texts = await _head_texts(opened)
     missing = [shard for shard in _ALL if not texts[shard]]
     if missing:
-        asked = draw()
-        calls = {shard: (opened.keys.logged(shard)[:2], (asked,)) for shard in missing}
-        for shard, answer in (await opened.run_each(BEGIN, calls)).items():
-            texts[shard] = about(asked, answer)[0]
+        calls = {shard: (opened.keys.logged(shard)[:2], (draw(),)) for shard in missing}
+        for shard, (head,) in (await opened.run_each(BEGIN, calls)).items():
+            texts[shard] = head
     return _read(tuple(texts))
 
 
@@ -91,10 +90,9 @@ async def _head_texts(opened: Opened) -> list[bytes]:
     if opened.address.form == "cluster":
         answers = await opened.ask_each({shard: [("GET", heads[shard])] for shard in _ALL})
         return [_good(answers[shard][0]) or b"" for shard in _ALL]
-    asked = draw()
-    role, answer = await opened.run_after(("ROLE",), HEADS, 0, heads, asked)
+    role, (together,) = await opened.run_after(("ROLE",), HEADS, 0, heads, draw())
     opened.require_master(role)
-    texts: list[bytes] = about(asked, answer)[0].split(b"\n")
+    texts: list[bytes] = together.split(b"\n")
     return texts
 
 

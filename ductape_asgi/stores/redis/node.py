@@ -108,13 +108,13 @@ class Node:
     def abandon(self) -> None:
         """Close every socket from outside of the event loop, which may be gone, or a parent process's."""
         self._closed = True
-        self._idle.clear()
         for connection in list(self._all):
             if self._pid == os.getpid() and not self._loop.is_closed():
                 with suppress(RuntimeError):
                     self._loop.call_soon_threadsafe(let_go, connection)
             else:
                 close_socket(connection)
+        self._idle.clear()
 
 
 async def connect(connection: Connection) -> None:
@@ -122,14 +122,29 @@ async def connect(connection: Connection) -> None:
 
 
 async def _exchange(connection: Connection, commands: Sequence[Command]) -> list[Any]:
-    """One script says itself whom its answer is about; of several answers the last has to be an echo of ours."""
-    sign = secrets.token_bytes(8) if len(commands) > 1 else None
-    sent = commands if sign is None else [*commands, ("ECHO", sign)]
+    """Send and read, and see that the answers are those to these commands."""
+    sign = None if len(commands) == 1 and _is_script(commands[0]) else secrets.token_bytes(8)
+    sent = commands if sign is None else [*commands, ("PING", sign)]
     await connection.send_packed_command(connection.pack_commands(sent))
     answers = [await _answer(connection) for _ in sent]
-    if sign is not None and answers.pop() != sign:
+    signed = sign if sign is None else answers.pop()
+    if isinstance(signed, ResponseError):
+        raise signed
+    if signed != sign or not all(map(_fits, commands, answers)):
         raise InvalidResponse("the answers are not those to what was asked")
     return answers
+
+
+def _is_script(command: Command) -> bool:
+    return command[0] in ("EVALSHA", "EVAL")
+
+
+def _fits(command: Command, answer: Any) -> bool:
+    """Each script of ours answers its first argument first: a session id, or what was drawn for this call alone."""
+    if not _is_script(command) or isinstance(answer, ResponseError):
+        return True
+    first: str = command[3 + command[2]]
+    return isinstance(answer, list) and answer[:1] == [first.encode()]
 
 
 async def _answer(connection: Connection) -> Any:

@@ -35,7 +35,7 @@ class Opened:
         return self._pid == os.getpid() and asyncio.get_running_loop() is self._loop
 
     async def run(self, script: Script, shard: int, keys: Sequence[str], *args: object) -> list[Any]:
-        """What the script answered; first of all it says whom that is about.
+        """What the script answered after its first argument, which stands for the question.
 
         Raises:
             StoreUnavailable: it failed, or did not answer in time; it may still have been done.
@@ -105,26 +105,15 @@ class Opened:
 
 
 def _checked(answer: Any) -> list[Any]:
+    """The answer of a script without its sign, which has been compared."""
     if isinstance(answer, ResponseError):
         raise unavailable(answer) from answer
-    if not isinstance(answer, list) or not answer:
-        raise crossed()
-    return answer
-
-
-def about(asked: str, answer: list[Any]) -> list[Any]:
-    """The rest of an answer that begins with whom it is about.
-
-    Raises:
-        StoreUnavailable: it is about somebody else.
-    """
-    if answer[0] != asked.encode():
-        raise crossed()
-    return answer[1:]
+    values: list[Any] = answer[1:]
+    return values
 
 
 def crossed() -> StoreUnavailable:
-    return StoreUnavailable("Redis answered another question than was asked; the answer was thrown away")
+    return StoreUnavailable("Redis holds another session under this id, and it was thrown away; who else writes there?")
 
 
 def draw() -> str:

@@ -16,7 +16,7 @@ from .address import read_url
 from .keys import SHARDS, Keys, route, shard_of_session, shard_of_subject
 from .listener import listen
 from .log import log_since
-from .opened import Opened, about, crossed, draw
+from .opened import Opened, crossed, draw
 from .opening import check, require_asyncio
 from .records import decode, encode
 
@@ -105,7 +105,7 @@ class RedisStore:
             return {}
         shard, key = self._keys.secrets(realm)
         flat = [part for offer in offers.items() for part in offer]
-        kept = about(realm, await self._here().run(scripts.CLAIM, shard, [key], realm, *flat))
+        kept = await self._here().run(scripts.CLAIM, shard, [key], realm, *flat)
         return {name.decode(): secret for name, secret in zip(kept[::2], kept[1::2], strict=True)}
 
     async def create(
@@ -150,7 +150,7 @@ class RedisStore:
             int(evict),
             replaces or "",
         )
-        outcome, *ended = about(record.session_id, answer)
+        outcome, *ended = answer
         if outcome == b"full":
             raise SessionLimitReached(f"this person has {limit} live sessions of {record.tag!r} already")
         if outcome == b"taken":
@@ -166,7 +166,7 @@ class RedisStore:
         if shard is None:
             return None
         key = self._keys.session(shard, session_id)
-        (raw,) = about(session_id, await opened.run(scripts.VERIFY, shard, [key], session_id, generation))
+        (raw,) = await opened.run(scripts.VERIFY, shard, [key], session_id, generation)
         return _read(raw, session_id)
 
     async def rotate(
@@ -195,7 +195,7 @@ class RedisStore:
             int(client is not None),
             client or b"",
         )
-        outcome, raw = about(session_id, answer)
+        outcome, raw = answer
         return Rotation(outcome.decode(), _read(raw, session_id))
 
     async def reseal(self, record: SessionRecord) -> None:
@@ -205,7 +205,7 @@ class RedisStore:
         sealed = (record.identity, record.client, record.data)
         key = self._keys.session(shard, record.session_id)
         args = (record.session_id, record.version, *sealed)
-        about(record.session_id, await opened.run(scripts.RESEAL, shard, [key], *args))
+        await opened.run(scripts.RESEAL, shard, [key], *args)
 
     async def revoke(self, realm: str, tag: str, session_id: str, *, now: float) -> bool:
         shard = shard_of_session(session_id)
@@ -217,7 +217,7 @@ class RedisStore:
         """End a session of this realm, and of this tag or, where that is ``""``, of any."""
         keys = [*self._keys.logged(shard), self._keys.session(shard, session_id)]
         args = (*self._logging(), repr(now), session_id, realm, tag)
-        (was_live,) = about(session_id, await self._here().run(scripts.REVOKE, shard, keys, *args))
+        (was_live,) = await self._here().run(scripts.REVOKE, shard, keys, *args)
         return bool(was_live)
 
     async def revoke_all(self, realm: str, tag: str, subject: str, *, spare: str | None, now: float) -> int:
@@ -226,7 +226,7 @@ class RedisStore:
         if spare is None or shard_of_session(spare) == shard:
             keys = [*self._keys.logged(shard), self._keys.person(shard, realm, tag, subject)]
             args = (*self._logging(), repr(now), subject, realm, tag, spare or "")
-            (ended,) = about(subject, await opened.run(scripts.REVOKE_ALL, shard, keys, *args))
+            (ended,) = await opened.run(scripts.REVOKE_ALL, shard, keys, *args)
         if ended < 0:
             raise InvalidData("the session to keep is not a live session of this person and tag; nothing was ended")
         return int(ended)
@@ -247,8 +247,7 @@ class RedisStore:
             whose = self._keys.session(shard, session_id or "")
         keys = [*self._keys.logged(shard)[:2], whose]
         args = (*self._logging(), repr(now), session_id or "", subject or "", realm, tag, data)
-        answer = await opened.run(scripts.UPDATE, shard, keys, *args)
-        (changed,) = about(session_id or subject or "", answer)
+        (changed,) = await opened.run(scripts.UPDATE, shard, keys, *args)
         return int(changed)
 
     async def list(
@@ -258,7 +257,7 @@ class RedisStore:
         shard = shard_of_subject(subject)
         keys = [self._keys.heads[shard], self._keys.person(shard, realm, tag, subject)]
         answer = await self._here().run(scripts.LIST, shard, keys, subject, repr(now), before, limit)
-        count, more, *page = about(subject, answer)
+        count, more, *page = answer
         records = tuple(map(decode, page[1::2]))
         if any((record.realm, record.tag, record.subject) != (realm, tag, subject) for record in records):
             raise crossed()
@@ -273,14 +272,12 @@ class RedisStore:
             if shard is not None:
                 shares.setdefault(shard, []).append((self._keys.session(shard, session_id), at))
         while shares:
-            asked = draw()
             step = {shard: list(islice(share, _AT_ONCE)) for shard, share in shares.items()}
             calls = {
-                shard: ([key for key, _ in share], (asked, *(repr(at) for _, at in share)))
+                shard: ([key for key, _ in share], (draw(), *(repr(at) for _, at in share)))
                 for shard, share in step.items()
             }
-            for answer in (await opened.run_each(scripts.TOUCH, calls)).values():
-                about(asked, answer)
+            await opened.run_each(scripts.TOUCH, calls)
             shares = {shard: share[_AT_ONCE:] for shard, share in shares.items() if len(share) > _AT_ONCE}
 
     async def purge(self, *, before: float, limit: int) -> int:
@@ -292,10 +289,8 @@ class RedisStore:
             more = bool(due)
             while more and removed < limit:
                 step = min(_AT_ONCE, limit - removed)
-                asked = draw()
-                args = (asked, self._keys.channel, repr(before), step)
-                answer = await opened.run(scripts.PURGE, shard, self._keys.logged(shard), *args)
-                gone, looked_at = about(asked, answer)
+                args = (*self._logging(), repr(before), step)
+                gone, looked_at = await opened.run(scripts.PURGE, shard, self._keys.logged(shard), *args)
                 removed += gone
                 more = looked_at == step
         return removed

@@ -2,7 +2,7 @@
 -- ARGV: draw, channel, now, record, life in ms, limit or -1, '1' to evict, the session to replace or ''.
 local now, limit, replaces = tonumber(ARGV[3]), tonumber(ARGV[6]), ARGV[8]
 local new = decode(ARGV[4])
-if redis.call('EXISTS', KEYS[4]) == 1 then return {new.session_id, 'taken'} end
+if redis.call('EXISTS', KEYS[4]) == 1 then return {ARGV[1], 'taken'} end
 
 local ending = {}
 local replaced = replaces ~= '' and find(session_key(replaces))
@@ -13,11 +13,11 @@ if limit >= 0 then
     if live(record, now) and record.session_id ~= replaces then table.insert(others, record) end
   end
   local excess = #others + 1 - limit
-  if excess > 0 and ARGV[7] ~= '1' then return {new.session_id, 'full'} end
+  if excess > 0 and ARGV[7] ~= '1' then return {ARGV[1], 'full'} end
   for i = 1, excess do table.insert(ending, others[i]) end
 end
 
-local answer = {new.session_id, 'created'}
+local answer = {ARGV[1], 'created'}
 for _, record in ipairs(ending) do
   finish(record)
   if live(record, now) then table.insert(answer, record.session_id) end

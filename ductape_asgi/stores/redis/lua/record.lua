@@ -1,3 +1,6 @@
+-- Every script answers its first argument first: what the caller compares, so that nobody is given an answer to
+-- another question.
+--
 -- A session is one string: the format's number, ten numbers, the lengths of eight texts, and the texts.
 -- As the fields of a hash it would take three times the memory.  `records.py` writes and reads the same.
 local NUMBERS = {'created_at', 'last_seen_at', 'rotated_at', 'auth_time', 'ends_at', 'expires_in', 'idle_ttl',

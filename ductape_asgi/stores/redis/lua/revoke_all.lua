@@ -9,7 +9,7 @@ for _, record in ipairs(sessions_of(KEYS[4])) do
     if live(record, now) then count = count + 1 end
   end
 end
-if not spared then return {ARGV[4], -1} end
+if not spared then return {ARGV[1], -1} end
 if #ending > 0 then append(ARGV[5], ARGV[6], '', ARGV[4], spare, 'ended') end
 for _, record in ipairs(ending) do remove(record) end
-return {ARGV[4], count}
+return {ARGV[1], count}

@@ -10,4 +10,4 @@ for _, record in ipairs(records) do
     put(session_key(record.session_id), record)
   end
 end
-return {ARGV[4] ~= '' and ARGV[4] or ARGV[5], count}
+return {ARGV[1], count}
