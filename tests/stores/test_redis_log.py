@@ -18,7 +18,7 @@ from ductape_asgi.models import Position
 from ductape_asgi.stores.redis import RedisStore, listener
 from ductape_asgi.stores.redis.keys import shard_of_subject
 from ductape_asgi.stores.redis.scripts import LOG_KEPT
-from ductape_asgi.testing.contract.records import ANN, NOW, REALM, TAG, position, read, start
+from ductape_asgi.testing.contract.records import ANN, NOW, REALM, TAG, position, read, start, start_limited
 from tests.redis_servers import SentinelTrio, Server, cluster, cluster_url, fresh, running
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
@@ -161,6 +161,17 @@ async def test_a_log_with_a_gap_is_not_complete(redis_url: str, open_store: Open
     store = await open_store(fresh(redis_url))
     before = await position(store)
     await revoke_new(store, 5)
+    await ask(store, "XDEL", store._keys.log(shard_of_subject(ANN)), f"{before.sequence + 3}-0")
+    assert not await complete(store, before)
+
+
+async def test_a_gap_among_entries_of_one_step_is_noticed(redis_url: str, open_store: OpenStore) -> None:
+    store = await open_store(fresh(redis_url))
+    for _ in range(4):
+        await start(store)
+    before = await position(store)
+    _, ended = await start_limited(store, 1)
+    assert len(ended) == 4
     await ask(store, "XDEL", store._keys.log(shard_of_subject(ANN)), f"{before.sequence + 3}-0")
     assert not await complete(store, before)
 
