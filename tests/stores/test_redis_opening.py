@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trio
 
 from ductape_asgi.errors import ConfigurationError, StoreUnavailable
 from ductape_asgi.stores.redis import RedisStore
@@ -302,3 +303,11 @@ def test_it_opens_again_after_a_fork_and_the_parents_connections_are_left_alone(
     command = [sys.executable, "-W", "error", "-c", textwrap.dedent(_FORKING), fresh(redis_url)]
     answer = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (answer.returncode, answer.stderr) == (0, "")
+
+
+def test_closing_from_trio_what_was_opened_on_asyncio_lets_go_of_it(redis_url: str) -> None:
+    store = RedisStore(fresh(redis_url))
+    asyncio.run(store.open())
+    trio.run(store.close)
+    asyncio.run(store.open())
+    asyncio.run(store.close())

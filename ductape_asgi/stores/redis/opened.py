@@ -32,7 +32,11 @@ class Opened:
 
     def here(self) -> bool:
         """Whether this is the event loop and the process in which it was opened."""
-        return self._pid == os.getpid() and asyncio.get_running_loop() is self._loop
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # trio
+            return False
+        return self._pid == os.getpid() and loop is self._loop
 
     async def run(self, script: Script, shard: int, keys: Sequence[str], *args: object) -> list[Any]:
         """What the script answered after its first argument, which stands for the question.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
+from pathlib import Path
 from typing import Any
 
 from redis.exceptions import (
@@ -10,12 +12,11 @@ from redis.exceptions import (
     AuthenticationWrongNumberOfArgsError,
     AuthorizationError,
     NoPermissionError,
-    RedisError,
     ResponseError,
 )
 
 from ...audit import logger
-from ...errors import ConfigurationError
+from ...errors import ConfigurationError, StoreUnavailable
 from .address import Address
 from .node import Node
 from .opened import LONGEST_WAIT, Opened, explained
@@ -48,26 +49,53 @@ async def check(opened: Opened) -> None:
         ConfigurationError: sessions cannot be kept there; says what to do.
         StoreUnavailable: they do not answer.
     """
+    _check_files(opened.address)
     try:
         with explained():
             async with asyncio.timeout(LONGEST_WAIT):
                 await opened.topology.look()
                 for node in opened.topology.nodes:
                     await _check_node(node, opened.address)
-    except Exception as error:
-        if isinstance(error, ConfigurationError):
+    except StoreUnavailable as error:
+        advice = _advice(error.__cause__, opened.address)
+        if advice is None:
             raise
-        cause = error.__cause__
-        if isinstance(cause, _REFUSED):
+        raise ConfigurationError(advice) from error.__cause__
+
+
+def _check_files(address: Address) -> None:
+    for name, path in address.files:
+        if not Path(path).is_file():
             raise ConfigurationError(
-                f"Redis refuses user and password, or does not let them do what sessions need, at {opened.address}:"
-                " put them into the URL (redis://user:password@host), and see docs/stores.md for the rights"
-            ) from cause
-        if isinstance(cause, RedisError) and "index is out of range" in str(cause):
-            raise ConfigurationError(f"Redis has no such database: {opened.address}") from cause
-        if isinstance(cause, RedisError) and "cluster support disabled" in str(cause).lower():
-            raise ConfigurationError(f"this is no cluster: use redis:// instead of {opened.address}") from cause
-        raise
+                f"{name} in the Redis URL names no file: put the certificate or key there ({path})"
+            )
+
+
+def _advice(cause: BaseException | None, address: Address) -> str | None:
+    """What to do about a failure that would come again; None for one that may pass."""
+    text = str(cause).lower()
+    if isinstance(cause, _REFUSED):
+        return (
+            f"Redis refuses user and password, or does not let them do what sessions need, at {address}:"
+            " put them into the URL (redis://user:password@host), and see docs/stores.md for the rights"
+        )
+    if "cluster support disabled" in text:
+        return f"this is no cluster: use redis:// instead of {address}"
+    if "index is out of range" in text:
+        return f"Redis has no such database: {address}"
+    if _behind(cause, ssl.SSLCertVerificationError):
+        return (
+            f"Redis shows a certificate that is not believed: check ssl_ca_certs= and the name of the host ({address})"
+        )
+    return None
+
+
+def _behind(error: BaseException | None, kind: type[BaseException]) -> bool:
+    while error is not None:
+        if isinstance(error, kind):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 async def _check_node(node: Node, address: Address) -> None:

@@ -36,6 +36,21 @@ _REDIRECTIONS: Final = 4
 
 FAILURES: Final = (RedisError, OSError, TimeoutError)
 
+#: Refusals by a server that is no longer the one to ask.
+_DOUBTFUL: Final = ("READONLY", "CLUSTERDOWN", "MASTERDOWN")
+_KINDS: Final = (
+    (MovedError, "MOVED"),
+    (AskError, "ASK"),
+    (TryAgainError, "TRYAGAIN"),
+    (ClusterDownError, "CLUSTERDOWN"),
+    (ReadOnlyError, "READONLY"),
+)
+
+
+def kind_of(error: ResponseError) -> str:
+    """The first word of what the server said; newer versions of redis-py make a class of it."""
+    return next((kind for known, kind in _KINDS if isinstance(error, known)), str(error).partition(" ")[0])
+
 
 class Topology(ABC):
     """Finds the node of a shard, and looks again after each failure."""
@@ -113,7 +128,7 @@ class Topology(ABC):
         except FAILURES:
             self._stale = True
             raise
-        if any(isinstance(answer, ReadOnlyError | ClusterDownError) for answer in answers):
+        if any(isinstance(answer, ResponseError) and kind_of(answer) in _DOUBTFUL for answer in answers):
             self._stale = True
         return answers
 
@@ -232,23 +247,26 @@ class Cluster(Topology):
         """
         for _ in range(_REDIRECTIONS):
             redirected = first_error(answers)
-            if isinstance(redirected, MovedError):
-                self._places[shard] = await self._known(redirected.host, redirected.port)
+            kind = None if redirected is None else kind_of(redirected)
+            if kind == "MOVED":
+                self._places[shard] = self._known(redirected)
                 self._stale = True
                 answers = await self._watched(self._node_of(shard), commands)
-            elif isinstance(redirected, AskError):
-                node = self._nodes[await self._known(redirected.host, redirected.port)]
+            elif kind == "ASK":
+                node = self._nodes[self._known(redirected)]
                 asked = [one for command in commands for one in (("ASKING",), command)]
                 answers = (await self._watched(node, asked))[1::2]
-            elif isinstance(redirected, TryAgainError):
+            elif kind == "TRYAGAIN":
                 await asyncio.sleep(0.05)
                 answers = await self._watched(self._node_of(shard), commands)
             else:
                 break
         return answers
 
-    async def _known(self, host: str, port: int) -> tuple[str, int]:
-        place = (host or self._address.hosts[0][0], port)
+    def _known(self, redirected: ResponseError | None) -> tuple[str, int]:
+        """The place where a redirection leads (``"5495 host:port"``), with a node there."""
+        host, _, port = str(redirected).rpartition(" ")[2].rpartition(":")
+        place = (host or self._address.hosts[0][0], int(port))
         if place not in self._nodes:
             self._nodes[place] = Node(*place, self._address)
         return place
