@@ -18,7 +18,7 @@ from ductape_asgi.models import Position
 from ductape_asgi.stores.redis import RedisStore, listener
 from ductape_asgi.stores.redis.keys import shard_of_subject
 from ductape_asgi.stores.redis.scripts import LOG_KEPT
-from ductape_asgi.testing.contract.records import ANN, NOW, REALM, TAG, position, read, start, start_limited
+from ductape_asgi.testing.contract.records import ANN, NOW, REALM, TAG, page_of, position, read, start, start_limited
 from tests.redis_servers import SentinelTrio, Server, cluster, cluster_url, fresh, running
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
@@ -282,6 +282,37 @@ async def test_a_slot_that_moves_to_another_node_is_followed(tmp_path: Path, ope
         page = await store.log_since(before)
         assert page.complete
         assert [entry.session_id for entry in page.entries] == ended
+
+
+async def test_nobody_is_lost_from_an_index_while_its_slot_moves(tmp_path: Path, open_store: OpenStore) -> None:
+    """The index is at the new node already, one of its sessions still at the old one."""
+    with cluster(tmp_path / "cluster") as servers:
+        store = await open_store(cluster_url(servers))
+        moved, staying = await start(store), await start(store)
+        await revoke_new(store)
+        shard = shard_of_subject(ANN)
+        slot, port = store._opened.topology._slots[shard], store._opened.topology._places[shard][1]
+        source = next(server for server in servers if server.port == port)
+        target = next(server for server in servers if server.port != port)
+        target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", source.ask("CLUSTER", "MYID"))
+        source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", target.ask("CLUSTER", "MYID"))
+        last = store._keys.session(shard, staying.session_id).encode()
+        keys = [key for key in source.ask("CLUSTER", "GETKEYSINSLOT", slot, 100) if key != last]
+        source.ask("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *keys)
+        for step in (
+            partial(page_of, store),
+            partial(start_limited, store, 2),
+            partial(store.revoke_all, REALM, TAG, ANN, spare=None, now=NOW),
+            partial(store.update, REALM, TAG, subject=ANN, session_id=None, data=b"d", now=NOW),
+        ):
+            with pytest.raises(StoreUnavailable):
+                await step()
+        assert [await read(store, one.session_id) for one in (moved, staying)] == [moved, staying]
+        source.ask("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", last)
+        for server in servers:
+            server.ask("CLUSTER", "SETSLOT", slot, "NODE", target.ask("CLUSTER", "MYID"))
+        assert (await page_of(store)).records == (staying, moved)
+        assert await store.revoke_all(REALM, TAG, ANN, spare=None, now=NOW) == 2
 
 
 async def test_a_dead_node_takes_its_own_shards_only(tmp_path: Path, open_store: OpenStore) -> None:

@@ -23,7 +23,7 @@ from .address import Address
 
 #: How long connecting, and a command from then to its last answer, may take, in seconds.
 CONNECT_TIMEOUT: Final = 0.5
-COMMAND_TIMEOUT: Final = 1.0
+COMMAND_TIMEOUT: Final = 0.9
 
 Command = tuple[Any, ...]
 

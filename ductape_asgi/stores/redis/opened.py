@@ -13,10 +13,11 @@ from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
 from ...errors import StoreUnavailable
 from .address import Address
+from .cluster import Cluster
 from .keys import Keys
 from .node import Command
 from .scripts import Script
-from .topology import FAILURES, topology_of
+from .topology import FAILURES, OneServer, Topology, Watched
 
 #: How long a caller waits for everything: for a free connection, for finding the server, for its answer.
 LONGEST_WAIT: Final = 1.4
@@ -26,7 +27,7 @@ class Opened:
     def __init__(self, address: Address, keys: Keys) -> None:
         self.address = address
         self.keys = keys
-        self.topology = topology_of(address, keys)
+        self.topology = _topology(address, keys)
         self._loop = asyncio.get_running_loop()
         self._pid = os.getpid()
 
@@ -106,6 +107,12 @@ class Opened:
 
     def abandon(self) -> None:
         self.topology.abandon()
+
+
+def _topology(address: Address, keys: Keys) -> Topology:
+    if address.form == "cluster":
+        return Cluster(address, keys)
+    return Watched(address) if address.form == "sentinel" else OneServer(address)
 
 
 def _checked(answer: Any) -> list[Any]:

@@ -29,6 +29,11 @@ def _text(name: str) -> str:
     return (files(__name__.rpartition(".")[0]) / "lua" / f"{name}.lua").read_text()
 
 
+def reads_index(command: tuple[object, ...]) -> bool:
+    """Whether it runs a script that goes by an index to sessions which it cannot name beforehand."""
+    return command[0] in ("EVALSHA", "EVAL") and command[1] in _INDEXED
+
+
 BEGIN = Script("begin")
 CLAIM = Script("claim")
 CREATE = Script("create")
@@ -42,3 +47,5 @@ ROTATE = Script("rotate")
 TOUCH = Script("touch")
 UPDATE = Script("update")
 VERIFY = Script("verify")
+
+_INDEXED = {name for script in (CREATE, LIST, PURGE, REVOKE_ALL, UPDATE) for name in (script.sha, script.text)}

@@ -47,7 +47,8 @@ end
 -- Take a session out of everything that knows it; KEYS[3] has all of the shard by their deadlines.
 local function remove(record)
   redis.call('DEL', session_key(record.session_id))
-  redis.call('ZREM', people_key(record), record.session_id)
+  -- Not in reach only while the slot moves to another node; who reads the index next takes it out.
+  redis.pcall('ZREM', people_key(record), record.session_id)
   redis.call('ZREM', KEYS[3], record.session_id)
 end
 
