@@ -52,10 +52,13 @@ def following(store: GuardedStore, feed: Feed, heartbeat: float) -> Sequence[Cal
 
 
 async def _follow(feed: Feed, bell: _Bell, heartbeat: float) -> None:
-    while True:
-        pause = _jittered(heartbeat if await _read(feed) else min(heartbeat, _AGAIN))
-        await anyio.sleep(min(_GATHER, pause))
-        await bell.wait(pause)
+    try:
+        while True:
+            pause = _jittered(heartbeat if await _read(feed) else min(heartbeat, _AGAIN))
+            await anyio.sleep(min(_GATHER, pause))
+            await bell.wait(pause)
+    finally:
+        feed.distrust()  # nobody hears of anything any more
 
 
 async def _read(feed: Feed) -> bool:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
 from .audit import audit
 from .cache import person_key
-from .errors import InvalidData
+from .errors import InvalidData, StoreUnavailable
 from .issuing import Issuer, check_owner
 from .models import ClientInfo, Revocation, SessionInfo, SessionPage, SessionRecord, instant
 from .policy import TagPolicy, check_identifier
@@ -23,9 +27,11 @@ class Inventory:
 
     async def revoke(self, context: RealmContext, policy: TagPolicy, session_id: str) -> bool:
         await self._worker.ready()
-        live = await self._worker.guarded.revoke(context.audience, policy.tag, session_id, now=self._worker.clock())
+        cache = self._worker.cache
+        with _forgetting(partial(cache.forget_session, session_id)):
+            live = await self._worker.guarded.revoke(context.audience, policy.tag, session_id, now=self._worker.clock())
         if not live:
-            self._worker.cache.forget_session(session_id)
+            cache.forget_session(session_id)
         else:
             self._worker.ended(Revocation(context.audience, policy.tag, session_id=session_id))
             audit("session.revoked", context.log_key, context.audience, policy.tag, session_id)
@@ -34,7 +40,8 @@ class Inventory:
     async def revoke_all(self, context: RealmContext, policy: TagPolicy, identifier: object, spare: str | None) -> int:
         subject = await self._subject(context, identifier)
         now = self._worker.clock()
-        ended = await self._worker.guarded.revoke_all(context.audience, policy.tag, subject, spare=spare, now=now)
+        with _forgetting(partial(self._forget, person_key(context.audience, policy.tag, subject), None)):
+            ended = await self._worker.guarded.revoke_all(context.audience, policy.tag, subject, spare=spare, now=now)
         self._worker.ended(Revocation(context.audience, policy.tag, subject=subject, spared=spare), before=now)
         audit("session.revoked_all", context.log_key, context.audience, policy.tag, reason=f"ended={ended}")
         return ended
@@ -66,15 +73,17 @@ class Inventory:
             who, subject = context.identifier_of(record), record.subject
         check_owner(policy, document, who)
         self._issuer.check_fits(context, policy, subject, who, document)
-        changed = await self._worker.guarded.update(
-            context.audience,
-            policy.tag,
-            subject=subject if session_id is None else None,
-            session_id=session_id,
-            data=context.seal_data(policy.tag, subject, document),
-            now=self._worker.clock(),
-        )
-        self._forget(person_key(context.audience, policy.tag, subject), session_id)
+        forget = partial(self._forget, person_key(context.audience, policy.tag, subject), session_id)
+        with _forgetting(forget):
+            changed = await self._worker.guarded.update(
+                context.audience,
+                policy.tag,
+                subject=subject if session_id is None else None,
+                session_id=session_id,
+                data=context.seal_data(policy.tag, subject, document),
+                now=self._worker.clock(),
+            )
+        forget()
         audit("session.updated", context.log_key, context.audience, policy.tag, session_id, f"changed={changed}")
         return changed
 
@@ -96,6 +105,16 @@ class Inventory:
         if record is None or (record.realm, record.tag) != (context.audience, policy.tag):
             return None
         return record if record.live(self._worker.clock()) else None
+
+
+@contextmanager
+def _forgetting(forget: Callable[[], None]) -> Iterator[None]:
+    """A step whose answer is lost may have been done: here, at least, the store decides from then on."""
+    try:
+        yield
+    except StoreUnavailable:
+        forget()
+        raise
 
 
 def _info(record: SessionRecord, identifier: str, client: ClientInfo) -> SessionInfo:

@@ -25,6 +25,7 @@ from .models import IssuedSession, Revocation, Rotation, SessionRecord, instant
 from .policy import MAX_EXPIRES_IN, CookiePolicy, Duration, TagPolicy, check_identifier, dig, seconds, whole
 from .realms import RealmContext
 from .refresh_tokens import RefreshClaims
+from .stores.base import route_of
 from .tokens import MAX_TOKEN, Contents
 from .worker import Worker
 
@@ -133,7 +134,7 @@ class Issuer:
         now = int(self._worker.clock())
         token = context.access_tokens.write(
             subject=subject,
-            session_id=subject,
+            session_id=subject + route_of(self._worker.store, context.audience, subject),
             tag=policy.tag,
             issued_at=now,
             expires_at=now + 1,
@@ -147,9 +148,10 @@ class Issuer:
         self, context: RealmContext, policy: TagPolicy, who: str | None, document: bytes, life: int, client: object
     ) -> SessionRecord:
         now = self._worker.clock()
-        session_id = b64encode(self._random_bytes(16))
         pseudonyms = await context.pseudonyms(self._worker.guarded)
-        subject = pseudonyms.of_anonymous(session_id) if who is None else pseudonyms.of_identifier(who)
+        person = None if who is None else pseudonyms.of_identifier(who)
+        session_id = b64encode(self._random_bytes(16)) + route_of(self._worker.store, context.audience, person)
+        subject = pseudonyms.of_anonymous(session_id) if person is None else person
         return SessionRecord(
             session_id=session_id,
             realm=context.audience,

@@ -335,10 +335,14 @@ class Revocation:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A place in a store's log.  Another `epoch` means another log; sequences have no gaps."""
+    """A place in a store's log.  Another `epoch` means another log; sequences have no gaps.
+
+    `shards` is the store's own, where its log is kept in several parts; `sequence` then counts all of them.
+    """
 
     epoch: str
     sequence: int
+    shards: tuple[tuple[str, int], ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,11 @@ class Feed:
         word, applied, until, until_wall = self.trust
         return word[0] == applied and self.elapsed() < until and self._clock() < until_wall
 
+    def distrust(self) -> None:
+        """Take what was proven for nothing, until the log is read again."""
+        word, applied, _, _ = self.trust
+        self.trust = (word, applied, float("-inf"), float("-inf"))
+
     def staleness(self) -> float:
         """Seconds since the last proof, by the clock that says more; infinite where there was none."""
         return max(self.elapsed() - self._asked, self._clock() - self._asked_wall)

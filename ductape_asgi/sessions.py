@@ -35,7 +35,7 @@ class Sessions:
         access_key: ``"dak_..."`` or a sequence of them; the first signs, all verify.
         publishable_key: ``"dpk_..."`` instead: `inspect` only.
         product, env: the realm, e.g. ``"shop"`` and ``"prd"``.
-        store: a URL (``"memory://"``, ``"sqlite:///sessions.db"``) or a `SessionStore`.
+        store: a URL (``"memory://"``, ``"sqlite:///sessions.db"``, ``"redis://host/0"``) or a `SessionStore`.
         tags: a `TagPolicy` for each session type; without any, every tag works with the default policy.
         cookies: how tokens travel in cookies; None: they do not.
         cache_size: how many verified tokens are kept.

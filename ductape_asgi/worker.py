@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
 from itertools import islice
 
 import anyio
@@ -12,7 +11,7 @@ from .audit import logger
 from .cache import VerifiedTokens
 from .errors import RevokedSession, StoreUnavailable
 from .following import following
-from .lifetime import Lifetime
+from .lifetime import Lifetime, Work
 from .models import Health, Revocation, SessionRecord
 from .restoring import end_again
 from .revocations import Feed, boot_clock
@@ -50,10 +49,15 @@ class Worker:
         self.feed = Feed(
             self.guarded, self.cache, max_staleness=max_staleness, clock=clock, elapsed=elapsed, wake=self.wake
         )
-        beside = partial(following, self.guarded, self.feed, max_staleness / _HEARTBEATS)
-        self.lifetime = Lifetime(store, self._keep_house, _HOUSEKEEPING, beside)
+        self._heartbeat = max_staleness / _HEARTBEATS
+        self.lifetime = Lifetime(store, self._keep_house, _HOUSEKEEPING, self._beside)
         self._seen: dict[str, float] = {}
         self._purge_at = 0.0
+
+    def _beside(self) -> Sequence[Work]:
+        """What runs while the store is open; and nobody has followed it while it was closed."""
+        self.feed.distrust()
+        return following(self.guarded, self.feed, self._heartbeat)
 
     async def ready(self) -> object:
         """Open, unless it is.  Returns what stands for the running event loop.

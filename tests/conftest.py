@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests import redis_servers
 from tests.servers import PostgresServer, ask_postgres, running_postgres
 
 settings.register_profile(
@@ -60,3 +61,23 @@ def postgres_own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Po
     """A PostgreSQL server that the test may kill, pause and start again."""
     with running_postgres(tmp_path_factory) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One server, which tests share: each takes a prefix of its own (`redis_servers.fresh`)."""
+    with redis_servers.single(tmp_path_factory.mktemp("redis")) as url:
+        yield url
+        redis_servers.flush(url)
+
+
+@pytest.fixture(scope="session")
+def sentinel_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with redis_servers.SentinelTrio(tmp_path_factory.mktemp("sentinel")) as trio:
+        yield trio.url
+
+
+@pytest.fixture(scope="session")
+def redis_cluster_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with redis_servers.cluster(tmp_path_factory.mktemp("cluster")) as servers:
+        yield redis_servers.cluster_url(servers)

@@ -30,7 +30,9 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"access", "identity", "clients", "cookies", "csrf", "settings"}),
     # what travels, and what is kept
     frozenset({"credentials", "sealing", "refresh_tokens", "cache", "stores.base", "stores.rules", "stores.handoff"}),
-    frozenset({"tokens", "endings", "stores.guarded", "stores.memory", "stores.postgres", "stores.sqlite"}),
+    frozenset(
+        {"tokens", "endings", "stores.guarded", "stores.memory", "stores.postgres", "stores.redis", "stores.sqlite"}
+    ),
     frozenset({"revocations"}),
     # one process at work
     frozenset({"realms", "lifetime", "following", "restoring", "stores.urls"}),
@@ -72,6 +74,7 @@ FENCES: dict[str, frozenset[str]] = {
     "httpx2": frozenset({"client"}),
     "jwt": frozenset({"tokens"}),
     "pytest": frozenset({"testing"}),
+    "redis": frozenset({"stores.redis"}),
     "sqlite3": frozenset({"stores.sqlite"}),
     "starlette": frozenset({"access", "identity"}),
     "trio": frozenset({"lifetime", "stores.handoff"}),

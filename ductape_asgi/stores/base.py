@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Protocol, cast
 
 from ..models import LogPage, Position, RecordPage, Rotation, SessionRecord
+
+
+class RoutedStore(Protocol):
+    """What a store may have besides, if it must find a session's place by its id alone."""
+
+    def route(self, realm: str, subject: str | None) -> str:
+        """What a new session id has to end with: up to 8 of ``A-Za-z0-9_-``.
+
+        The same for all sessions of a subject; without one (anonymous sessions) whatever the store likes.
+        """
+        ...
+
+
+def route_of(store: object, realm: str, subject: str | None) -> str:
+    """What `store` wants a new session id to end with: nothing, unless it says so."""
+    route = getattr(store, "route", None)
+    return "" if route is None else cast("RoutedStore", store).route(realm, subject)
 
 
 class SessionStore(Protocol):

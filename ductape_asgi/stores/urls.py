@@ -8,7 +8,10 @@ from urllib.parse import unquote, urlsplit
 from ..errors import ConfigurationError
 from .base import SessionStore
 
-_FORMS = 'use "memory://", "sqlite:///relative.db", "sqlite:////absolute.db" or "postgresql://host/database"'
+_FORMS = (
+    'use "memory://", "sqlite:///relative.db", "sqlite:////absolute.db", "redis://host:6379/0" or'
+    ' "postgresql://host/database"'
+)
 
 
 def store_from(given: object) -> SessionStore:
@@ -32,6 +35,8 @@ def store_from(given: object) -> SessionStore:
 
         return PostgresStore(given)
     scheme = given.partition(":")[0]
+    if scheme.partition("+")[0] in ("redis", "rediss"):
+        return _redis(given)
     raise ConfigurationError(f"a store URL of kind {scheme[:20]!r} is not known: {_FORMS}")
 
 
@@ -45,3 +50,13 @@ def _sqlite(url: str) -> SessionStore:
     from .sqlite import SQLiteStore
 
     return SQLiteStore(path)
+
+
+def _redis(url: str) -> SessionStore:
+    try:
+        from .redis import RedisStore
+    except ImportError as error:
+        raise ConfigurationError(
+            "the store is a Redis server, and redis-py is not installed: pip install 'ductape-asgi[redis]'"
+        ) from error
+    return RedisStore(url)

@@ -11,7 +11,10 @@ import pytest
 
 from ductape_asgi import Sessions, new_access_key
 from ductape_asgi.stores.memory import MemoryStore
+from ductape_asgi.stores.postgres import PostgresStore
+from ductape_asgi.stores.redis import RedisStore
 from ductape_asgi.stores.sqlite import SQLiteStore
+from tests.redis_servers import fresh
 
 from .support import Clock, WatchedStore
 
@@ -29,13 +32,45 @@ def access_key() -> str:
     return new_access_key()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+#: Stores whose drivers run on asyncio only.
+REMOTE = ("redis", "postgres")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Take out what cannot be: those stores on trio, and what they do not promise (see `test_elsewhere`)."""
+    items[:] = [item for item in items if not _on_remote(item) or not (_on_trio(item) or _asks_for_a_word(item))]
+
+
+def _given(item: pytest.Item) -> dict[str, object]:
+    return item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+
+
+def _on_remote(item: pytest.Item) -> bool:
+    return _given(item).get("make_store") in REMOTE
+
+
+def _on_trio(item: pytest.Item) -> bool:
+    return "trio" in _given(item).values()
+
+
+def _asks_for_a_word(item: pytest.Item) -> bool:
+    """Whether it holds other workers to what they can do only where the store announces its log's head."""
+    return item.get_closest_marker("announcing") is not None
+
+
+@pytest.fixture(params=["memory", "sqlite", *REMOTE])
 def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> MakeStore:
     """One more way into the one store of this test."""
-    if request.param == "sqlite":
-        return lambda: WatchedStore(SQLiteStore(tmp_path / "sessions.db"))
-    memory = MemoryStore()
-    return lambda: WatchedStore(memory)
+    if request.param == "memory":
+        memory = MemoryStore()
+        return lambda: WatchedStore(memory)
+    if request.param == "redis":
+        url = fresh(request.getfixturevalue("redis_url"))
+        return lambda: WatchedStore(RedisStore(url))
+    if request.param == "postgres":
+        url = request.getfixturevalue("postgres_url")
+        return lambda: WatchedStore(PostgresStore(url))
+    return lambda: WatchedStore(SQLiteStore(tmp_path / "sessions.db"))
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ class WatchedStore:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self.real, name)
-        if name == "announced" or not callable(method):
+        if name in ("announced", "route") or not callable(method):
             return method
 
         async def watched(*args: Any, **kwargs: Any) -> Any:

@@ -69,6 +69,7 @@ async def _true(fact: bool) -> bool:
     return fact
 
 
+@pytest.mark.announcing
 @pytest.mark.anyio
 async def test_a_store_that_announces_is_not_read_while_nobody_asks(make_sessions: MakeSessions) -> None:
     sessions = await make_sessions(max_staleness=1)
@@ -155,6 +156,7 @@ def test_a_loop_in_another_thread_takes_over(closed: Sessions, store: PushStore)
     assert store.listening == 0
 
 
+@pytest.mark.announcing
 @pytest.mark.anyio
 async def test_a_hung_log_of_a_store_that_announces_costs_a_request_half_a_second(
     make_sessions: MakeSessions, make_store: MakeStore

@@ -138,6 +138,7 @@ async def test_only_live_sessions_are_listed(make_sessions: MakeSessions, clock:
 # revoke
 
 
+@pytest.mark.announcing
 async def test_a_revoked_session_is_refused_at_once_everywhere(sessions: Sessions, other_worker: Sessions) -> None:
     (issued,) = await start(sessions, 1)
     for worker in (sessions, other_worker):
@@ -181,6 +182,7 @@ async def test_a_session_is_revoked_by_its_own_tag_and_realm_only(sessions: Sess
 # revoke_all
 
 
+@pytest.mark.announcing
 async def test_revoke_all_ends_all_sessions_of_one_person_and_tag(sessions: Sessions, other_worker: Sessions) -> None:
     mine = await start(sessions, 3)
     (bobs,) = await start(sessions, 1, BOB)
@@ -195,6 +197,7 @@ async def test_revoke_all_ends_all_sessions_of_one_person_and_tag(sessions: Sess
     assert await sessions.revoke_all(tag=TAG, identifier="ann") == 0
 
 
+@pytest.mark.announcing
 async def test_revoke_all_but_the_current_one(sessions: Sessions, other_worker: Sessions) -> None:
     mine = await start(sessions, 3)
     for each in mine:
@@ -247,6 +250,7 @@ async def test_the_identifier_is_matched_exactly(sessions: Sessions) -> None:
 # update
 
 
+@pytest.mark.announcing
 async def test_update_replaces_the_data_without_a_sign_out(sessions: Sessions, other_worker: Sessions) -> None:
     mine = await start(sessions, 2, {**ANN, "role": "admin", "old": 1})
     (bobs,) = await start(sessions, 1, BOB)

@@ -32,6 +32,7 @@ async def test_earliest_started_stays_earliest_however_it_is_used(make_sessions:
     assert await accepted(sessions, second.token) == "ok"
 
 
+@pytest.mark.announcing
 async def test_an_evicted_session_is_refused_by_another_worker_too(make_sessions: MakeSessions) -> None:
     sessions, other = [await make_sessions(tags=[TagPolicy(TAG, max_sessions=1)]) for _ in range(2)]
     first = await sessions.start(tag=TAG, data=ANN)
@@ -162,6 +163,7 @@ async def test_the_largest_session_lives_on_through_updates_and_refreshes(
         assert await accepted(sessions, issued.token) == "ok", turn
 
 
+@pytest.mark.parametrize("make_store", ["memory", "sqlite"], indirect=True)  # what fits is no matter of the store
 async def test_data_that_just_fits_is_refreshed_after_any_number_of_updates(
     make_sessions: MakeSessions, clock: Clock
 ) -> None:

@@ -188,6 +188,7 @@ async def test_a_rotation_in_one_worker_is_known_to_another(
     assert (await refreshed(sessions, child)).refresh_token == grandchild.refresh_token
 
 
+@pytest.mark.announcing
 @pytest.mark.parametrize("later", [0, GRACE, 86_400])
 async def test_a_token_two_generations_old_ends_the_session_even_inside_the_grace(
     sessions: Sessions, other_worker: Sessions, parent: IssuedSession, clock: Clock, later: float

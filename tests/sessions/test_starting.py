@@ -82,6 +82,7 @@ async def test_an_expires_in_beyond_the_session_ends_with_it(make_sessions: Make
     assert issued.expires_at.timestamp() == clock.now + 600
 
 
+@pytest.mark.announcing
 async def test_replaces_has_ended_that_session_before_start_answers(sessions: Sessions, other_worker: Sessions) -> None:
     old = await sessions.start(tag=TAG, data=ANN)
     for worker in (sessions, other_worker):

@@ -123,6 +123,7 @@ async def test_a_revoke_whose_answer_was_lost_holds_in_its_own_worker(
     assert await accepted(sessions, issued.token) == "revoked_session"
 
 
+@pytest.mark.announcing
 async def test_a_worker_that_knows_of_news_it_cannot_read_does_not_trust_its_cache(
     sessions: Sessions, other_worker: Sessions, issued: IssuedSession
 ) -> None:
@@ -328,6 +329,7 @@ async def test_nobody_joins_a_flight_that_a_revoke_overtook(sessions: Sessions, 
     assert early == ["ok"]
 
 
+@pytest.mark.announcing
 async def test_nobody_joins_a_flight_that_a_revoke_elsewhere_overtook(
     sessions: Sessions, other_worker: Sessions, unseen: IssuedSession
 ) -> None:

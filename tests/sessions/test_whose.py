@@ -169,6 +169,7 @@ async def test_other_paths_by_the_policy(make_sessions: MakeSessions) -> None:
     assert session.permissions == {"x"}
 
 
+@pytest.mark.announcing
 async def test_a_demoted_admin_loses_the_role_at_the_next_request(sessions: Sessions, other_worker: Sessions) -> None:
     issued = await sessions.start(tag=TAG, data={**ANN, "role": "admin"})
     for worker in (sessions, other_worker):

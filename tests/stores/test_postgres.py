@@ -19,3 +19,10 @@ class TestPostgresStore(StoreContract):
         await store.open()
         yield store
         await store.close()
+
+    @pytest.fixture
+    async def other_handle(self, store: PostgresStore, postgres_url: str) -> AsyncIterator[PostgresStore]:
+        other = PostgresStore(postgres_url)
+        await other.open()
+        yield other
+        await other.close()

@@ -91,7 +91,7 @@ async def test_evicting_starts_of_many_workers_end_each_session_once(workers: Wo
 
 async def test_a_start_while_all_are_revoked_is_either_ended_or_live_and_listed(workers: Workers) -> None:
     for _ in range(20):
-        records = [new_record() for _ in range(12)]
+        records = [new_record(workers[0]) for _ in range(12)]
         starts: list[Step] = [
             partial(worker.create, record, limit=None, evict=False, replaces=None, now=NOW)
             for record, worker in zip(records, by_turns(workers, 12), strict=True)
@@ -149,7 +149,7 @@ async def test_the_log_of_many_workers_has_no_gap_and_a_reader_misses_nothing(wo
 
 
 async def test_of_one_id_drawn_by_many_workers_one_session_is_made(workers: Workers) -> None:
-    record = new_record()
+    record = new_record(workers[0])
     outcomes = await all_at_once(
         [partial(start, worker, session_id=record.session_id) for worker in by_turns(workers, 40)]
     )

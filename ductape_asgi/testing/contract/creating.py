@@ -119,7 +119,7 @@ class CreatingContract:
 
     async def test_above_the_limit_without_eviction_nothing_happens(self, store: SessionStore) -> None:
         only = await start(store)
-        refused = new_record()
+        refused = new_record(store)
         with pytest.raises(SessionLimitReached):
             await store.create(refused, limit=1, evict=False, replaces=None, now=NOW)
         assert await ids_of(store) == [only.session_id]

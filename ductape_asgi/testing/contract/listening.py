@@ -95,7 +95,7 @@ async def _update_person(store: SessionStore) -> None:
 
 async def _replace(store: SessionStore) -> None:
     record = await start(store)
-    await store.create(new_record(), limit=None, evict=False, replaces=record.session_id, now=NOW)
+    await store.create(new_record(store), limit=None, evict=False, replaces=record.session_id, now=NOW)
 
 
 async def _evict(store: SessionStore) -> None:

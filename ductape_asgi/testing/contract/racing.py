@@ -63,7 +63,7 @@ class RacingContract:
         assert sorted([*ended, *kept]) == sorted(record.session_id for record, _ in outcomes)
 
     async def test_of_racing_starts_under_one_id_one_wins(self, store: SessionStore) -> None:
-        record = new_record()
+        record = new_record(store)
         create = partial(store.create, record, limit=None, evict=False, replaces=None, now=NOW)
         outcomes = await all_at_once([create for _ in range(10)])
         assert sum(isinstance(outcome, StoreUnavailable) for outcome in outcomes) == 9

@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 
 from ...models import Position, RecordPage, Revocation, Rotation, SessionRecord
-from ...stores.base import SessionStore
+from ...stores.base import SessionStore, route_of
 
 #: The time of all tests, Unix seconds.  Stores go by the times they are given, never by a clock of their own.
 NOW = 1_800_000_000.0
@@ -25,13 +25,14 @@ ENDS_AT = 1_800_003_600
 Step = Callable[[], Awaitable[Any]]
 
 
-def new_record(**changes: Any) -> SessionRecord:
+def new_record(store: SessionStore, **changes: Any) -> SessionRecord:
     """Ann's new session, which lives for an hour from `NOW`."""
+    subject, realm = changes.get("subject", ANN), changes.get("realm", REALM)
     record = SessionRecord(
-        session_id=secrets.token_urlsafe(16),
-        realm=REALM,
+        session_id=secrets.token_urlsafe(16) + route_of(store, realm, subject),
+        realm=realm,
         tag=TAG,
-        subject=ANN,
+        subject=subject,
         identity=secrets.token_bytes(24),
         client=secrets.token_bytes(40),
         data=secrets.token_bytes(120),
@@ -47,7 +48,7 @@ def new_record(**changes: Any) -> SessionRecord:
 
 async def start(store: SessionStore, **changes: Any) -> SessionRecord:
     """Create a session without limit or replacement."""
-    record = new_record(**changes)
+    record = new_record(store, **changes)
     await store.create(record, limit=None, evict=False, replaces=None, now=NOW)
     return record
 
@@ -56,7 +57,7 @@ async def start_limited(
     store: SessionStore, limit: int, *, evict: bool = True, replaces: str | None = None, **changes: Any
 ) -> tuple[SessionRecord, tuple[str, ...]]:
     """Create a session within a limit.  Returns it and the ids that were ended for it."""
-    record = new_record(**changes)
+    record = new_record(store, **changes)
     return record, await store.create(record, limit=limit, evict=evict, replaces=replaces, now=NOW)
 
 
