@@ -9,7 +9,7 @@ from litestar.handlers import BaseRouteHandler
 from litestar.types import Scope
 from litestar.typing import FieldDefinition
 
-from ductape_asgi import Session, SessionError, require_session
+from ductape_asgi import Session, require_session
 
 
 async def provide_session(scope: Scope) -> Session[Any] | None:
@@ -19,12 +19,11 @@ async def provide_session(scope: Scope) -> Session[Any] | None:
         SessionError: there is none, and the handler, or a dependency of its, cannot do without.
         ConfigurationError: no `DuctapeMiddleware` has seen this request.
     """
-    try:
-        return require_session.check_scope(cast("dict[str, Any]", scope))
-    except SessionError:
-        if needs_session(scope["route_handler"]):
-            raise
-        return None
+    raw = cast("dict[str, Any]", scope)
+    session: Session[Any] | None = raw.get("ductape.session")
+    if session is None and ("ductape.session" not in raw or needs_session(scope["route_handler"])):
+        return require_session.check_scope(raw)  # which says what is missing
+    return session
 
 
 def needs_session(handler: BaseRouteHandler) -> bool:
