@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import deepcopy
 from typing import Any
 
 from fastapi import FastAPI, routing
@@ -38,7 +39,7 @@ def _extend(app: FastAPI, docs: SessionDocs) -> None:
         found = written()
         named = found.setdefault("components", {}).setdefault("securitySchemes", {})
         if not docs.schemes or not docs.schemes.keys() <= named.keys():  # else it has been told already
-            named.update(docs.schemes)
+            named.update(deepcopy(docs.schemes))  # a document is its app's, to change as it likes
             _describe(app, docs, found)
         return found
 
@@ -60,13 +61,18 @@ def _describe(app: FastAPI, docs: SessionDocs, found: Document) -> None:
 
 
 def _operations(app: FastAPI) -> Iterator[Operation]:
-    # Newer versions of FastAPI include routers lazily, and have this to look through them.
-    contexts: Callable[[Any], Iterable[Any]] = getattr(routing, "iter_route_contexts", iter)
-    for route in contexts(app.routes):
-        if isinstance(getattr(route, "original_route", route), routing.APIRoute):
-            guards, scopes, reads = _demands(route.dependant)
-            for method in route.methods:
-                yield Operation(method, route.path_format, guards, scopes, reads)
+    for route in _api_routes(app):
+        guards, scopes, reads = _demands(route.dependant)
+        for method in route.methods:
+            yield Operation(method, route.path_format, guards, scopes, reads)
+
+
+def _api_routes(app: FastAPI) -> list[Any]:
+    """Routes, or in newer versions of FastAPI, which includes routers lazily, what stands for them."""
+    each: Callable[[Any], Iterable[Any]] = getattr(routing, "iter_route_contexts", iter)
+    return [
+        route for route in each(app.routes) if isinstance(getattr(route, "original_route", route), routing.APIRoute)
+    ]
 
 
 def _demands(dependant: Dependant) -> tuple[tuple[Guard, ...], tuple[str, ...], bool]:
@@ -116,7 +122,7 @@ def _without_scopes(wanted: Iterable[Mapping[str, object]]) -> list[dict[str, li
 def _problem_schema(found: Document) -> str:
     schemas = found["components"].setdefault("schemas", {})
     name = "Problem" if schemas.get("Problem", PROBLEM_SCHEMA) == PROBLEM_SCHEMA else "SessionProblem"
-    schemas[name] = PROBLEM_SCHEMA
+    schemas[name] = deepcopy(PROBLEM_SCHEMA)
     return f"#/components/schemas/{name}"
 
 

@@ -17,12 +17,11 @@ async def provide_session(scope: Scope) -> Session[Any] | None:
 
     Raises:
         SessionError: there is none, and the handler, or a dependency of its, cannot do without.
-        ConfigurationError: no `DuctapeMiddleware` has seen this request.
     """
     raw = cast("dict[str, Any]", scope)
-    session: Session[Any] | None = raw.get("ductape.session")
-    if session is None and ("ductape.session" not in raw or needs_session(scope["route_handler"])):
-        return require_session.check_scope(raw)  # which says what is missing
+    session: Session[Any] | None = raw["ductape.session"]
+    if session is None and needs_session(scope["route_handler"]):
+        return require_session.check_scope(raw)  # which says why there is none
     return session
 
 

@@ -16,7 +16,8 @@ from litestar.testing import TestClient
 from litestar.types import Scope
 
 import ductape_asgi
-from ductape_asgi import AccessDenied, ConfigurationError, IssuedSession, Session, Sessions, TagPolicy
+from ductape_asgi import AccessDenied, ConfigurationError, IssuedSession, Session, Sessions, StoreUnavailable, TagPolicy
+from ductape_asgi.stores.memory import MemoryStore
 from ductape_litestar import (
     DuctapePlugin,
     require_any_role,
@@ -25,6 +26,7 @@ from ductape_litestar import (
     require_role,
     require_session,
 )
+from tests.sessions.support import WatchedStore
 
 
 @get("/me")
@@ -296,6 +298,28 @@ def test_a_guard_of_an_excluded_handler_stands(closed: TestClient[Litestar], ses
     assert closed.get("/excluded-admin").status_code == 401
     assert closed.get("/excluded-admin", headers=bearer(start(closed, sessions, role="user"))).status_code == 403
     assert closed.get("/excluded-admin", headers=bearer(start(closed, sessions, role="admin"))).status_code == 200
+
+
+def test_an_excluded_handler_runs_while_the_store_is_down() -> None:
+    async def down(*args: Any, **kwargs: Any) -> Any:
+        raise StoreUnavailable("down")
+
+    store: Any = WatchedStore(MemoryStore())
+    sessions = Sessions(access_key=ductape_asgi.new_access_key(), product="shop", env="test", store=store)
+    app = Litestar([opened, excluded], plugins=[DuctapePlugin(sessions=sessions, tag="user-session", required=True)])
+    with TestClient(app, base_url="https://testserver.local") as client:
+        headers = bearer(start(client, sessions))
+        store.instead.update(verify=down, log_since=down)
+        assert client.get("/open", headers=headers).status_code == 503
+        assert client.get("/excluded", headers=headers).json() == {"identifier": None}
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_guard_without_the_plugin_lets_nobody_in(debug: bool) -> None:
+    with TestClient(Litestar([admin], debug=debug), base_url="https://testserver.local") as client:
+        answer = client.get("/admin")
+    assert answer.status_code == 500
+    assert ("DuctapePlugin" in answer.text) == debug  # which is what to add, and nobody's business but the developer's
 
 
 def test_an_excluded_websocket_is_open(closed: TestClient[Litestar]) -> None:

@@ -53,6 +53,15 @@ def security(document: dict[str, Any], path: str) -> Any:
     return document["paths"][path]["get"].get("security")
 
 
+def test_a_guard_of_the_whole_app_stands_before_each_operation(sessions: Sessions) -> None:
+    app = FastAPI(dependencies=[Depends(require_session)])
+    install(app, sessions=sessions)
+    app.get("/")(lambda: None)
+    assert security(app.openapi(), "/") == [BEARER, COOKIE]
+    with TestClient(app, base_url="https://testserver") as client:
+        assert client.get("/").status_code == 401
+
+
 def test_it_does_not_matter_what_comes_first(sessions: Sessions) -> None:
     before, after = FastAPI(), FastAPI()
     install(before, sessions=sessions)
@@ -129,6 +138,19 @@ def test_installing_twice_says_everything_once(sessions: Sessions) -> None:
         install(app, sessions=sessions)
     install(twice, sessions=sessions)
     assert once.openapi() == twice.openapi()
+
+
+def test_what_an_app_makes_of_its_document_stays_with_it(sessions: Sessions) -> None:
+    first, second = FastAPI(), FastAPI()
+    for app in (first, second):
+        guarded(app)
+        install(app, sessions=sessions)
+    before = json.dumps(second.openapi())
+    components = first.openapi()["components"]
+    components["schemas"]["Problem"]["properties"].clear()
+    components["securitySchemes"]["sessionBearer"].clear()
+    second.openapi_schema = None
+    assert json.dumps(second.openapi()) == before
 
 
 def test_what_another_dependency_requires_is_required_as_well(sessions: Sessions) -> None:
