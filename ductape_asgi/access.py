@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, TypeVar
 
 from starlette.requests import HTTPConnection
@@ -60,14 +62,22 @@ def _absence(scope: Scope) -> DuctapeError:
 
 
 class _CallSignature:
-    """What a framework that inspects a guard shall see: one connection.  (Litestar passes a second argument.)"""
+    """What a framework that inspects a guard shall see: one connection.  (Litestar passes a second argument.)
+
+    Where FastAPI is there it is asked for the scopes of ``Security(guard, scopes=[...])`` too: a guard that did not
+    ask would let pass whoever lacks them.
+    """
 
     _connection = inspect.Parameter("connection", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=HTTPConnection)
 
     def __get__(self, guard: object, kind: type) -> inspect.Signature:
         if guard is None:
             raise AttributeError("__signature__")
-        return inspect.Signature([self._connection])
+        fastapi = sys.modules.get("fastapi.security")
+        if fastapi is None:
+            return inspect.Signature([self._connection])
+        scopes = inspect.Parameter("security_scopes", inspect.Parameter.KEYWORD_ONLY, annotation=fastapi.SecurityScopes)
+        return inspect.Signature([self._connection, scopes])
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +118,18 @@ class Guard:
         clock = getattr(scope.get(OPTIONS_KEY), "clock", time.time)
         return self.check(demand_session(scope), now=clock())
 
-    async def __call__(self, connection: Any, *_: Any) -> Any:
+    async def __call__(self, connection: Any, *_: Any, security_scopes: Any = None) -> Any:
         # Annotated for nobody: Starlette's connections and Litestar's have no more in common than a scope.
-        return self._enforced(connection.scope)
+        scopes = () if security_scopes is None else tuple(security_scopes.scopes)
+        return self._enforced(connection.scope, guards_for(scopes))
 
-    def _enforced(self, scope: Scope) -> Session[Any]:
+    def _enforced(self, scope: Scope, others: tuple[Guard, ...] = ()) -> Session[Any]:
         """`check_scope` where nobody is going to catch what it raises, which is noted for `problems.note`."""
         try:
-            return self.check_scope(scope)
+            session = self.check_scope(scope)
+            for other in others:
+                other.check(session)
+            return session
         except DuctapeError as error:
             scope[DENIED_KEY] = error
             raise
@@ -132,6 +146,12 @@ class Guard:
 
         return guarded
 
+    def alternatives(self) -> list[frozenset[str]]:
+        """The sets of scopes, ``role:<r>`` and ``permission:<p>``, any one of which meets the demand."""
+        if self.kind == "any_role":
+            return [frozenset({scope}) for scope in self._scopes()]
+        return [frozenset(self._scopes() if self.kind == "permissions" else ())]
+
     def _scopes(self) -> tuple[str, ...]:
         prefix = "role" if self.kind == "any_role" else "permission"
         return tuple(f"{prefix}:{name}" for name in self.names)
@@ -139,6 +159,28 @@ class Guard:
 
 #: Any session at all.
 require_session = Guard("session")
+
+
+@lru_cache(maxsize=1024)
+def guards_for(scopes: tuple[str, ...]) -> tuple[Guard, ...]:
+    """The demands that names of scopes stand for, all of which are to be met.
+
+    ``"role:admin"`` is that role and ``"permission:write"`` that permission; ``"authenticated"`` is any session; each
+    other name, such as ``"orders:read"``, is the permission of that name.
+
+    Raises:
+        ConfigurationError: one of them names nothing.
+    """
+    return tuple(_guard_for(scope) for scope in scopes)
+
+
+def _guard_for(scope: str) -> Guard:
+    if scope == "authenticated":
+        return require_session
+    kind, _, name = scope.partition(":")
+    if kind == "role":
+        return require_role(name)
+    return require_permission(name if kind == "permission" else scope)
 
 
 def _factory(example: str) -> Callable[[MakeT], MakeT]:

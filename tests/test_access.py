@@ -26,6 +26,7 @@ from ductape_asgi import (
     require_role,
     require_session,
 )
+from ductape_asgi.access import guards_for
 from tests.asgi_client import App, call
 
 NOW = 1_800_000_000.0
@@ -115,6 +116,49 @@ def test_equal_arguments_give_equal_hashable_guards() -> None:
     assert require_any_role("a", "b") == require_any_role("b", "a")
     assert require_permission("a") != require_role("a")
     assert require_role("a") == require_any_role("a")
+
+
+@pytest.mark.parametrize(
+    ("scope", "guard"),
+    [
+        ("authenticated", require_session),
+        ("role:admin", require_role("admin")),
+        ("role:a:b", require_role("a:b")),
+        ("permission:write", require_permission("write")),
+        ("permission:role:admin", require_permission("role:admin")),
+        ("write", require_permission("write")),
+        ("orders:read", require_permission("orders:read")),
+        ("Role:admin", require_permission("Role:admin")),
+        ("admin", require_permission("admin")),
+    ],
+)
+def test_the_name_of_a_scope_stands_for_a_guard(scope: str, guard: Any) -> None:
+    assert guards_for((scope,)) == (guard,)
+    assert guards_for((scope, "x")) == (guard, require_permission("x"))
+
+
+@pytest.mark.parametrize("scope", ["", "role:", "permission:"])
+def test_a_scope_that_names_nothing_is_a_configuration_error(scope: str) -> None:
+    with pytest.raises(ConfigurationError):
+        guards_for((scope,))
+
+
+@pytest.mark.anyio
+async def test_a_guard_called_with_scopes_demands_them_as_well() -> None:
+    connection = HTTPConnection(scope_with(session(["admin"])))
+    asked = SimpleNamespace(scopes=["role:admin"])
+    assert await require_session(connection, security_scopes=asked) is connection.scope["ductape.session"]
+    asked.scopes.append("write")
+    with pytest.raises(AccessDenied) as caught:
+        await require_session(connection, security_scopes=asked)
+    assert caught.value.required == ("permission:write",)
+    assert connection.scope["ductape.denied"] is caught.value
+
+
+def test_a_guard_tells_which_scopes_meet_its_demand() -> None:
+    assert require_any_role("a", "b").alternatives() == [{"role:a"}, {"role:b"}]
+    assert require_permission("a", "b").alternatives() == [{"permission:a", "permission:b"}]
+    assert require_session.alternatives() == require_recent_auth(60).alternatives() == [frozenset()]
 
 
 def test_guards_are_values() -> None:

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.websockets import WebSocketDisconnect
 
 import ductape_asgi
-from ductape_asgi import ConfigurationError, DuctapeMiddleware, Header, IssuedSession, Session, Sessions, TagPolicy
+from ductape_asgi import ConfigurationError, DuctapeMiddleware, IssuedSession, Session, Sessions, TagPolicy
 from ductape_fastapi import (
     CurrentSession,
     OptionalSession,
@@ -230,24 +230,6 @@ def test_guards_add_nothing_to_the_parameters_of_an_operation(app: FastAPI) -> N
     assert [operation.get("parameters", []) for operation in operations] == [[] for _ in operations]
 
 
-def test_the_credentials_are_in_the_openapi_document(app: FastAPI) -> None:
-    document = app.openapi()
-    assert document["components"]["securitySchemes"] == {
-        "sessionBearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
-        "sessionCookie": {"type": "apiKey", "in": "cookie", "name": "__Host-ductape"},
-    }
-    assert document["security"] == [{}, {"sessionBearer": []}, {"sessionCookie": []}]
-    assert app.openapi() == document
-
-
-def test_a_required_session_and_a_header_of_ones_own_are_documented(sessions: Sessions) -> None:
-    app = FastAPI()
-    install(app, sessions=sessions, tag="user-session", required=True, credentials=[Header("X-Session")])
-    document = app.openapi()
-    assert document["components"]["securitySchemes"]["sessionHeader"]["name"] == "x-session"
-    assert document["security"] == [{"sessionHeader": []}]
-
-
 @dataclass
 class Shopper:
     user_id: str
@@ -290,3 +272,22 @@ def test_a_socket_closed_by_the_handler_ends_normally(client: TestClient, sessio
         with pytest.raises(WebSocketDisconnect) as closed:
             socket.receive_text()
     assert closed.value.code == 1000
+
+
+def test_an_override_by_an_equal_guard_stands_in_for_it(app: FastAPI, client: TestClient, sessions: Sessions) -> None:
+    stranger = start(client, sessions, role="user")
+    assert client.get("/admin", headers=bearer(stranger)).status_code == 403
+
+    def anybody(session: CurrentSession) -> Session[Any]:
+        return session
+
+    app.dependency_overrides[require_role("admin")] = anybody
+    assert client.get("/admin", headers=bearer(stranger)).json() == stranger.session_id
+    assert client.get("/staff", headers=bearer(stranger)).status_code == 403
+    app.dependency_overrides.clear()
+    assert client.get("/admin", headers=bearer(stranger)).status_code == 403
+
+
+def test_options_that_do_not_fit_are_told_when_they_are_written(sessions: Sessions) -> None:
+    with pytest.raises(ConfigurationError, match="exempt"):
+        install(FastAPI(), sessions=sessions, exempt=["health"])

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from litestar import Litestar, Request, Response, WebSocket, get, post, websocket
+from litestar import Controller, Litestar, Request, Response, WebSocket, get, post, websocket
 from litestar.di import Provide
 from litestar.exceptions import WebSocketDisconnect
+from litestar.middleware import ASGIMiddleware
 from litestar.testing import TestClient
+from litestar.types import Scope
 
 import ductape_asgi
-from ductape_asgi import AccessDenied, IssuedSession, Session, Sessions, TagPolicy
+from ductape_asgi import AccessDenied, ConfigurationError, IssuedSession, Session, Sessions, StoreUnavailable, TagPolicy
+from ductape_asgi.stores.memory import MemoryStore
 from ductape_litestar import (
     DuctapePlugin,
     require_any_role,
@@ -22,6 +26,7 @@ from ductape_litestar import (
     require_role,
     require_session,
 )
+from tests.sessions.support import WatchedStore
 
 
 @get("/me")
@@ -106,14 +111,18 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*Inferred dependency field")
 HANDLERS = [me, maybe, sync, admin, staff, writers, recent, guarded, named, unnamed, login, ws, ws_admin]
 
 
-def build(sessions: Sessions, **options: Any) -> Litestar:
+def given(sessions: Sessions) -> dict[str, Provide]:
     async def provide_sessions() -> Sessions:
         return sessions
 
+    return {"sessions": Provide(provide_sessions)}
+
+
+def build(sessions: Sessions, **options: Any) -> Litestar:
     return Litestar(
         HANDLERS,
         plugins=[DuctapePlugin(sessions=sessions, tag="user-session", **options)],
-        dependencies={"sessions": Provide(provide_sessions)},
+        dependencies=given(sessions),
         signature_types=[Sessions],
     )
 
@@ -242,3 +251,199 @@ def test_the_sessions_are_open_while_the_app_runs(sessions: Sessions) -> None:
 def test_the_guards_are_the_ones_of_the_core() -> None:
     assert require_role("admin") == ductape_asgi.require_role("admin")
     assert require_session is ductape_asgi.require_session
+
+
+@get("/open")
+async def opened() -> str:
+    return "open"
+
+
+@get("/excluded", exclude_from_auth=True)
+async def excluded(session: Session | None) -> dict[str, Any]:
+    return {"identifier": session.identifier if session else None}
+
+
+@get("/excluded-admin", exclude_from_auth=True, guards=[require_role("admin")])
+async def excluded_admin() -> str:
+    return "admin"
+
+
+@websocket("/ws/excluded", exclude_from_auth=True)
+async def ws_excluded(socket: WebSocket[Any, Any, Any]) -> None:
+    await socket.accept()
+    await socket.send_text("anybody")
+    await socket.close()
+
+
+@pytest.fixture
+def closed(sessions: Sessions) -> Iterator[TestClient[Litestar]]:
+    """An app with ``required=True``, and handlers that are excluded from it."""
+    app = Litestar(
+        [opened, excluded, excluded_admin, ws, ws_excluded], plugins=[DuctapePlugin(sessions=sessions, required=True)]
+    )
+    with TestClient(app, base_url="https://testserver.local") as client:
+        yield client
+
+
+def test_an_excluded_handler_is_open_and_sees_a_session_that_comes(
+    closed: TestClient[Litestar], sessions: Sessions
+) -> None:
+    assert closed.get("/open").status_code == 401
+    assert closed.get("/excluded").json() == {"identifier": None}
+    assert closed.get("/excluded", headers=bearer(start(closed, sessions))).json() == {"identifier": "ann"}
+    assert closed.get("/excluded", headers={"Authorization": "Bearer junk"}).json() == {"identifier": None}
+
+
+def test_a_guard_of_an_excluded_handler_stands(closed: TestClient[Litestar], sessions: Sessions) -> None:
+    assert closed.get("/excluded-admin").status_code == 401
+    assert closed.get("/excluded-admin", headers=bearer(start(closed, sessions, role="user"))).status_code == 403
+    assert closed.get("/excluded-admin", headers=bearer(start(closed, sessions, role="admin"))).status_code == 200
+
+
+def test_an_excluded_handler_runs_while_the_store_is_down() -> None:
+    async def down(*args: Any, **kwargs: Any) -> Any:
+        raise StoreUnavailable("down")
+
+    store: Any = WatchedStore(MemoryStore())
+    sessions = Sessions(access_key=ductape_asgi.new_access_key(), product="shop", env="test", store=store)
+    app = Litestar([opened, excluded], plugins=[DuctapePlugin(sessions=sessions, tag="user-session", required=True)])
+    with TestClient(app, base_url="https://testserver.local") as client:
+        headers = bearer(start(client, sessions))
+        store.instead.update(verify=down, log_since=down)
+        assert client.get("/open", headers=headers).status_code == 503
+        assert client.get("/excluded", headers=headers).json() == {"identifier": None}
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_guard_without_the_plugin_lets_nobody_in(debug: bool) -> None:
+    with TestClient(Litestar([admin], debug=debug), base_url="https://testserver.local") as client:
+        answer = client.get("/admin")
+    assert answer.status_code == 500
+    assert ("DuctapePlugin" in answer.text) == debug  # which is what to add, and nobody's business but the developer's
+
+
+def test_an_excluded_websocket_is_open(closed: TestClient[Litestar]) -> None:
+    with closed.websocket_connect("/ws/excluded") as socket:
+        assert socket.receive_text() == "anybody"
+    with pytest.raises(WebSocketDisconnect) as refused, closed.websocket_connect("/ws") as socket:
+        socket.receive_text()
+    assert refused.value.code == 4401
+
+
+def test_a_cookie_from_another_site_is_refused_on_an_excluded_handler_too(sessions: Sessions) -> None:
+    @post("/hook", exclude_from_auth=True)
+    async def hook() -> None: ...
+
+    with TestClient(
+        Litestar([hook, login], plugins=[DuctapePlugin(sessions=sessions)], dependencies=given(sessions)),
+        base_url="https://testserver.local",
+    ) as client:
+        client.post("/login")
+        assert client.post("/hook", headers={"Sec-Fetch-Site": "same-origin"}).status_code == 201
+        assert client.post("/hook", headers={"Sec-Fetch-Site": "cross-site"}).json()["code"] == "csrf_rejected"
+
+
+def test_the_key_that_excludes_may_be_another(sessions: Sessions) -> None:
+    @get("/mine", open_to_all=True)
+    async def mine() -> None: ...
+
+    plugin = DuctapePlugin(sessions=sessions, required=True, exclude_opt_key="open_to_all")
+    with TestClient(Litestar([mine, excluded], plugins=[plugin]), base_url="https://testserver.local") as client:
+        assert [client.get(path).status_code for path in ("/mine", "/excluded")] == [200, 401]
+
+
+def test_the_plugin_brings_a_middleware_that_litestar_3_takes(sessions: Sessions) -> None:
+    (first, *others) = build(sessions).middleware
+    assert isinstance(first, ASGIMiddleware)
+    assert not others
+
+
+def test_the_sessions_are_open_before_the_apps_own_lifespan_and_until_after_it(sessions: Sessions) -> None:
+    seen: list[bool] = []
+
+    @asynccontextmanager
+    async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        seen.append(sessions.worker.lifetime.is_open())
+        yield
+        seen.append(sessions.worker.lifetime.is_open())
+
+    async def on_startup() -> None:
+        seen.append(sessions.worker.lifetime.is_open())
+
+    plugins = [DuctapePlugin(sessions=sessions)]
+    with TestClient(Litestar([opened], plugins=plugins, lifespan=[lifespan], on_startup=[on_startup])):
+        pass
+    assert seen == [True, True, True]
+    assert not sessions.worker.lifetime.is_open()
+
+
+def test_all_handlers_are_behind_one_middleware(sessions: Sessions) -> None:
+    """Litestar puts it around each handler; what is cached for one is cached for all only if there is one."""
+    seen: list[object] = []
+
+    @get("/one")
+    async def one(scope: Scope) -> None:
+        seen.append(scope["ductape.options"])  # type: ignore[typeddict-item]
+
+    @get("/two")
+    async def two(scope: Scope) -> None:
+        seen.append(scope["ductape.options"])  # type: ignore[typeddict-item]
+
+    app = Litestar([one, two], plugins=[DuctapePlugin(sessions=sessions)])
+    with TestClient(app, base_url="https://testserver.local") as client:
+        headers = bearer(start(client, sessions))
+        for path in ("/one", "/two", "/one"):
+            assert client.get(path, headers=headers).status_code == 200
+    assert seen[0] is seen[1] is seen[2]
+
+
+def test_a_dependency_of_the_apps_own_called_session_stays(sessions: Sessions) -> None:
+    async def database() -> str:
+        return "a database session"
+
+    @get("/database")
+    async def handler(session: str) -> str:
+        return session
+
+    app = Litestar([handler], plugins=[DuctapePlugin(sessions=sessions)], dependencies={"session": Provide(database)})
+    with TestClient(app, base_url="https://testserver.local") as client:
+        assert client.get("/database").text == "a database session"
+    document = app.openapi_schema.to_schema()
+    assert "security" not in document["paths"]["/database"]["get"]
+
+
+def test_a_websocket_of_a_controller_with_guards_is_refused(sessions: Sessions) -> None:
+    class Live(Controller):
+        path = "/live"
+        guards = (require_role("admin"),)
+
+        @websocket("/feed")
+        async def feed(self, socket: WebSocket[Any, Any, Any]) -> None:
+            await socket.accept()
+
+        @get("/page")
+        async def page(self) -> None: ...
+
+    app = Litestar([Live], plugins=[DuctapePlugin(sessions=sessions)])
+    assert app.openapi_schema.to_schema()["paths"]["/live/page"]["get"]["security"] == [
+        {"sessionBearer": ["role:admin"]},
+        {"sessionCookie": ["role:admin"]},
+    ]
+    with TestClient(app, base_url="https://testserver.local") as client:
+        headers = bearer(start(client, sessions, role="user"))
+        assert client.get("/live/page", headers=headers).status_code == 403
+        with pytest.raises(WebSocketDisconnect) as refused, client.websocket_connect("/live/feed", headers=headers):
+            pass
+    assert refused.value.code == 4403
+
+
+def test_options_that_do_not_fit_are_told_when_the_plugin_is_built(sessions: Sessions) -> None:
+    with pytest.raises(ConfigurationError, match="exempt"):
+        DuctapePlugin(sessions=sessions, exempt=["health"])
+    with pytest.raises(TypeError, match="requird"):
+        DuctapePlugin(sessions=sessions, requird=True)  # type: ignore[call-arg]
+
+
+def test_the_answer_to_an_error_that_is_not_ours_is_litestars(client: TestClient[Litestar]) -> None:
+    assert client.get("/nowhere").json() == {"status_code": 404, "detail": "Not Found"}
+    assert client.post("/me").status_code == 405
