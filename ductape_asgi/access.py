@@ -14,6 +14,8 @@ from starlette.requests import HTTPConnection
 
 from .errors import AccessDenied, ConfigurationError, DuctapeError, MissingToken, StepUpRequired
 from .models import Session
+from .policy import Duration
+from .policy import seconds as checked_seconds
 from .problems import DENIED_KEY
 
 MakeT = TypeVar("MakeT", bound=Callable[..., "Guard"])
@@ -38,7 +40,8 @@ def session_on(scope: Scope) -> Session[Any] | None:
     except KeyError:
         raise ConfigurationError(
             "no DuctapeMiddleware has seen this request.  FastAPI: install(app, sessions=sessions).  Litestar: "
-            "plugins=[DuctapePlugin(sessions=sessions)].  Others: app = DuctapeMiddleware(app, sessions=sessions)."
+            "plugins=[DuctapePlugin(sessions=sessions)].  Others: app = DuctapeMiddleware(app, sessions=sessions), "
+            "and a guard inside of it: DuctapeMiddleware(guard.wrap(app), sessions=sessions)."
         ) from None
     return session
 
@@ -121,9 +124,9 @@ class Guard:
     async def __call__(self, connection: Any, *_: Any, security_scopes: Any = None) -> Any:
         # Annotated for nobody: Starlette's connections and Litestar's have no more in common than a scope.
         scopes = () if security_scopes is None else tuple(security_scopes.scopes)
-        return self._enforced(connection.scope, guards_for(scopes))
+        return self.enforce(connection.scope, guards_for(scopes))
 
-    def _enforced(self, scope: Scope, others: tuple[Guard, ...] = ()) -> Session[Any]:
+    def enforce(self, scope: Scope, others: tuple[Guard, ...] = ()) -> Session[Any]:
         """`check_scope` where nobody is going to catch what it raises, which is noted for `problems.note`."""
         try:
             session = self.check_scope(scope)
@@ -137,14 +140,7 @@ class Guard:
     def wrap(self, app: ASGIApp) -> ASGIApp:
         """An ASGI app that lets only what passes reach `app`; `DuctapeMiddleware` around it answers the rest."""
 
-        async def guarded(
-            scope: Scope, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
-        ) -> None:
-            if scope["type"] in ("http", "websocket"):
-                self._enforced(scope)
-            await app(scope, receive, send)
-
-        return guarded
+        return _Guarded(self, app)
 
     def alternatives(self) -> list[frozenset[str]]:
         """The sets of scopes, ``role:<r>`` and ``permission:<p>``, any one of which meets the demand."""
@@ -155,6 +151,21 @@ class Guard:
     def _scopes(self) -> tuple[str, ...]:
         prefix = "role" if self.kind == "any_role" else "permission"
         return tuple(f"{prefix}:{name}" for name in self.names)
+
+
+class _Guarded:
+    """An object, since Starlette's routes take a function for a handler of requests."""
+
+    def __init__(self, guard: Guard, app: ASGIApp) -> None:
+        self._guard = guard
+        self._app = app
+
+    async def __call__(
+        self, scope: Scope, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
+    ) -> None:
+        if scope["type"] in ("http", "websocket"):
+            self._guard.enforce(scope)
+        await self._app(scope, receive, send)
 
 
 #: Any session at all.
@@ -218,11 +229,9 @@ def require_permission(*permissions: str) -> Guard:
 
 
 @_factory("require_recent_auth(300)")
-def require_recent_auth(seconds: int) -> Guard:
-    """Sessions whose sign-in is at most so many seconds old; refreshing does not renew it."""
-    if type(seconds) is not int or seconds < 1:
-        raise ConfigurationError(f"require_recent_auth({seconds!r}): give whole seconds from 1")
-    return Guard("recent_auth", seconds=seconds)
+def require_recent_auth(seconds: Duration) -> Guard:
+    """Sessions whose sign-in is at most so old; refreshing does not renew it."""
+    return Guard("recent_auth", seconds=checked_seconds(seconds, "require_recent_auth"))
 
 
 def _names(guard: str, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -66,7 +66,7 @@ class Entry(_HotPart):
         self.check_at = 0.0
         self.size = size + _ENTRY_OVERHEAD
         self.cookie: bytes | None = None
-        # The one middleware that accepts this session without a second look, and the `user` it lays on the scope.
+        # The options under which this session is accepted without a second look, and the `user` laid on the scope then.
         self.owner: object = None
         self.user: object = None
         self.used = False

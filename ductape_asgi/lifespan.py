@@ -11,14 +11,14 @@ from .sessions import Sessions
 async def run_lifespan(app: ASGIApp, sessions: Sessions, scope: Scope, receive: Receive, send: Send) -> None:
     """Open before the app's start-up, close after its shutdown.
 
-    A store that cannot be opened is a failed start-up, reported to the server.  An app without lifespan support
-    (it raises or returns before it asks for a message) gets a lifespan all the same: ours alone.
+    A store that cannot be opened, or an error of ours out of the app, is a failed start-up, reported to the server.
+    An app without lifespan support (it raises anything else, or returns, before it asks for a message) gets a
+    lifespan all the same: ours alone.
     """
     try:
         await sessions.worker.lifetime.enter()
     except DuctapeError as error:
-        await receive()
-        await send({"type": "lifespan.startup.failed", "message": f"ductape-asgi: {error}"})
+        await _fail(error, receive, send)
         return
     try:
         await _forward(app, scope, receive, send)
@@ -39,9 +39,18 @@ async def _forward(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> 
     except Exception as error:  # whatever an app raises that does not know the protocol
         if asked:
             raise
-        logger.info("the app has no lifespan of its own: %s", error, exc_info=error)
+        if isinstance(error, DuctapeError):  # an inner middleware that was set up wrongly, built only now
+            await _fail(error, receive, send)
+            return
+        logger.warning("the app does not take part in the lifespan: %s: %s", type(error).__name__, error)
+        logger.debug("what it raised when it was asked", exc_info=error)
     if not asked:
         await _speak_for(receive, send)
+
+
+async def _fail(error: DuctapeError, receive: Receive, send: Send) -> None:
+    await receive()
+    await send({"type": "lifespan.startup.failed", "message": f"ductape-asgi: {error}"})
 
 
 async def _speak_for(receive: Receive, send: Send) -> None:

@@ -106,7 +106,7 @@ class DuctapeMiddleware:
                 raise ConfigurationError(f"{name}={flag!r}: use True or False")
         tags = _tags(sessions, tag)
         self.app = app
-        self.options = Options(
+        options = Options(
             sessions=sessions,
             tags=tags,
             required=required,
@@ -119,6 +119,8 @@ class DuctapeMiddleware:
             policies={name: sessions.policy(name) for name in tags},
         )
         worker = sessions.worker
+        # Installed again with equal options, it is the same one: what one of them has verified is a hit of all.
+        self.options: Options = worker.installed.setdefault(options, options)
         self._set_user, self._state_key = set_user, state_key
         self._clock, self._elapsed, self._feed = worker.clock, worker.feed.elapsed, worker.feed
         self._cache, self._by_tail, self._by_cookie = worker.cache, worker.cache.by_tail, worker.cache.by_cookie
@@ -145,6 +147,9 @@ class DuctapeMiddleware:
             await self.app(scope, receive, MethodType(note, sent))
         except DuctapeError as error:
             await answer_instead(error, sent, receive)
+        finally:
+            if sent[0] is not send:
+                await sent[0].release()
 
     def _find(self, scope: Scope) -> Entry | None:
         """The cached entry of a request that needs no second look: one pass over the headers, one look-up."""
@@ -160,7 +165,7 @@ class DuctapeMiddleware:
             entry = self._by_tail.get(authorization[_TAIL_SLICE])
             if entry is not None and entry.bearer != authorization:
                 return None
-        if entry is None or entry.owner is not self:
+        if entry is None or entry.owner is not self.options:
             return None
         word, applied, until, until_wall = self._feed.trust
         if (
@@ -275,7 +280,7 @@ class DuctapeMiddleware:
     def _prepare(self, scope: Scope, entry: Entry, by_cookie: bool) -> None:
         """Make the next request with this credential a plain hit, unless another middleware has done so for itself."""
         if entry.owner is None and self._quick:
-            entry.user, entry.owner = SessionUser(entry.session), self
+            entry.user, entry.owner = SessionUser(entry.session), self.options
         cookies = [value for name, value in scope["headers"] if name == b"cookie"]
         if by_cookie and len(cookies) == 1:
             self.options.sessions.worker.cache.link_cookie(entry, cookies[0])

@@ -114,19 +114,34 @@ def note(sent: list[Any], message: Message) -> Awaitable[None]:
     """A `send` bound to ``[send, scope]``, whose scope becomes None once the app's response has started.
 
     A mounted app makes an error page, of status 500, of an error it does not know, before the error reaches us.
-    Where a guard has denied the request, our answer takes the place of that page.
+    Where a guard has denied the request, that page is held until it is known what has happened.
     """
     if sent[1] is not None:
         scope, sent[1] = sent[1], None
         if DENIED_KEY in scope and message.get("status") == 500:
-            send, sent[0] = sent[0], _swallow
-            return answer_failure(scope[DENIED_KEY], scope, _nothing, send)
+            sent[0] = Held(sent[0], scope)
     answered: Awaitable[None] = sent[0](message)
     return answered
 
 
-async def _swallow(message: Message) -> None:
-    return None
+class Held:
+    """A `send` that keeps an error page back."""
+
+    def __init__(self, send: Send, scope: Scope) -> None:
+        self.send = send
+        self.scope = scope
+        self._messages: list[Message] = []
+
+    async def __call__(self, message: Message) -> None:
+        self._messages.append(message)
+
+    def drop(self) -> None:
+        self._messages.clear()
+
+    async def release(self) -> None:
+        for message in self._messages:
+            await self.send(message)
+        self.drop()
 
 
 async def answering(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
@@ -143,14 +158,20 @@ async def answering(app: ASGIApp, scope: Scope, receive: Receive, send: Send) ->
         await app(scope, receive if scope["type"] == "http" else watched_receive, MethodType(note, sent))
     except DuctapeError as error:
         await answer_instead(error, sent, _nothing if connected else receive)
+    finally:
+        if sent[0] is not send:
+            await sent[0].release()
 
 
 async def answer_instead(error: DuctapeError, sent: list[Any], receive: Receive) -> None:
-    """Answer for an app that failed, unless its response has started (the error goes on) or was answered by `note`."""
+    """Answer for an app that failed, unless its response has started with anything but the page of this error."""
     send, scope = sent
     if scope is not None:
         await answer_failure(error, scope, receive, send)
-    elif send is not _swallow:
+    elif isinstance(send, Held) and send.scope[DENIED_KEY] is error:
+        send.drop()
+        await answer_failure(error, send.scope, receive, send.send)
+    else:
         raise error
 
 
@@ -161,6 +182,8 @@ async def answer_failure(error: DuctapeError, scope: Scope, receive: Receive, se
         logger.error("%s: %s", error.code, error, exc_info=None if isinstance(error, StoreUnavailable) else error)
     elif isinstance(error, InvalidData | DataTooLarge):
         logger.warning("%s: %s", error.code, error)
+    elif isinstance(error, AccessDenied):
+        logger.info("%s: %s", error.code, error)
     await answer(error, scope, receive, send)
 
 

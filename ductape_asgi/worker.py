@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import islice
+from typing import Any
 
 import anyio
 
@@ -51,6 +52,8 @@ class Worker:
         )
         self._heartbeat = max_staleness / _HEARTBEATS
         self.lifetime = Lifetime(store, self._keep_house, _HOUSEKEEPING, self._beside)
+        #: The options of each middleware, by what they are equal to.
+        self.installed: dict[Any, Any] = {}
         self._seen: dict[str, float] = {}
         self._purge_at = 0.0
 

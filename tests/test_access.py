@@ -5,21 +5,29 @@ from __future__ import annotations
 import copy
 import pickle
 from datetime import UTC, datetime
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from fastapi import Depends, FastAPI
+from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
 
 from ductape_asgi import (
     AccessDenied,
     ConfigurationError,
+    DuctapeMiddleware,
     InvalidToken,
     MissingToken,
     Realm,
     Session,
+    Sessions,
     StepUpRequired,
+    new_access_key,
     require_any_role,
     require_permission,
     require_recent_auth,
@@ -94,6 +102,7 @@ def test_roles_and_permissions(guard: Any, roles: list[str], permissions: list[s
 
 def test_a_sign_in_is_recent_to_the_second() -> None:
     guard = require_recent_auth(300)
+    assert guard == require_recent_auth("5m")
     mine = session(auth_time=NOW - 300)
     assert guard.check(mine, now=NOW) is mine
     with pytest.raises(StepUpRequired) as caught:
@@ -181,7 +190,7 @@ def test_guards_are_values() -> None:
         lambda: require_recent_auth(0),
         lambda: require_recent_auth(True),
         lambda: require_recent_auth(1.5),  # type: ignore[arg-type]
-        lambda: require_recent_auth("60"),  # type: ignore[arg-type]
+        lambda: require_recent_auth("soon"),
     ],
 )
 def test_a_guard_of_nothing_is_a_configuration_error(make: Any) -> None:
@@ -254,3 +263,16 @@ def test_fastapi_refuses_to_take_a_maker_of_guards_for_a_guard(make: Any) -> Non
     app = FastAPI()
     with pytest.raises(Exception, match="write Depends\\(require_"):
         app.get("/secret", dependencies=[Depends(make)])(lambda: "secret")
+
+
+def test_a_guarded_app_stands_in_starlettes_routes() -> None:
+    """Starlette takes a function for a handler of requests, and anything else for an app."""
+    sessions = Sessions(access_key=new_access_key(), product="shop", env="dev", store="memory://")
+    app = Starlette(routes=[Route("/admin", require_role("admin").wrap(PlainTextResponse("hello")))])
+    app.add_middleware(DuctapeMiddleware, sessions=sessions, tag="user-session")
+    with TestClient(app) as client:
+        assert client.get("/admin").status_code == 401
+        assert client.portal is not None
+        start = partial(sessions.start, tag="user-session", data={"userId": "a", "role": "admin"})
+        issued = client.portal.call(start)
+        assert client.get("/admin", headers={"Authorization": f"Bearer {issued.token}"}).text == "hello"

@@ -194,6 +194,21 @@ async def test_a_store_that_cannot_open_is_a_failed_start_up_that_says_why(tmp_p
 
 
 @pytest.mark.anyio
+async def test_an_inner_middleware_that_is_set_up_wrongly_is_a_failed_start_up(
+    sessions: Sessions, store: WatchedStore
+) -> None:
+    """Starlette builds its middlewares when it is asked for its lifespan, and not before."""
+    app = Starlette()
+    app.add_middleware(DuctapeMiddleware, sessions=sessions, tag=TAG, exempt="/health")
+    server = Server(DuctapeMiddleware(app, sessions=sessions, tag=TAG))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(server.run)
+        assert await server.tell("startup") == "startup.failed"
+    assert "exempt" in server.sent[0]["message"]
+    assert openings(store) == (1, 1)
+
+
+@pytest.mark.anyio
 async def test_with_lifespan_off_the_first_request_opens(sessions: Sessions, store: WatchedStore) -> None:
     middleware = DuctapeMiddleware(App(), sessions=sessions, tag=TAG, required=True)
     assert (await call(middleware)).status == 401

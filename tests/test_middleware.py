@@ -602,3 +602,25 @@ async def test_errors_that_are_not_ours_are_none_of_our_business(sessions: Sessi
     for _ in range(3):
         with pytest.raises(ZeroDivisionError):
             await call(middleware, headers=[bearer(issued.token)])
+
+
+async def test_what_one_installation_has_verified_is_a_plain_hit_of_its_equals(
+    sessions: Sessions, issued: IssuedSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Litestar makes a middleware for each handler."""
+    one, equal = (DuctapeMiddleware(App(), sessions=sessions, tag=TAG) for _ in range(2))
+    other = DuctapeMiddleware(App(), sessions=sessions, tag=TAG, required=True)
+    assert (await call(one, headers=[bearer(issued.token)])).session is not None
+    decided: list[Any] = []
+    for middleware in (equal, other):
+        monkeypatch.setattr(middleware, "_decide", _noting(middleware._decide, decided))
+        assert (await call(middleware, headers=[bearer(issued.token)])).session is not None
+    assert len(decided) == 1
+
+
+def _noting(decide: Any, decided: list[Any]) -> Any:
+    async def noted(*args: Any) -> None:
+        decided.append(args)
+        await decide(*args)
+
+    return noted

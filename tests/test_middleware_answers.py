@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -29,7 +30,7 @@ from ductape_asgi import (
     require_role,
 )
 from ductape_asgi.stores.memory import MemoryStore
-from tests.asgi_client import Answer, App, bearer, call, cookie
+from tests.asgi_client import Answer, App, bearer, call, cookie, scope_of
 from tests.sessions.support import ANN, TAG, Clock, WatchedStore
 
 pytestmark = pytest.mark.anyio
@@ -249,6 +250,28 @@ async def test_a_page_of_status_500_of_the_app_is_sent_at_once_and_as_it_is(sess
 
     answer = await call(DuctapeMiddleware(_recording(app, sent), sessions=sessions, tag=TAG))
     assert (answer.status, answer.body) == (500, b"sorry")
+
+
+async def test_a_denial_that_the_app_dealt_with_does_not_hide_what_fails_afterwards(sessions: Sessions) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        with suppress(DuctapeError):
+            await require_role("admin").wrap(App())(scope, receive, send)
+        await send({"type": "http.response.start", "status": 500, "headers": []})
+        await send({"type": "http.response.body", "body": b"a bug"})
+        raise ZeroDivisionError
+
+    sent: list[Any] = []
+
+    async def keep(message: Any) -> None:
+        sent.append(message)
+
+    async def no_body() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    middleware = DuctapeMiddleware(app, sessions=sessions, tag=TAG)
+    with pytest.raises(ZeroDivisionError):
+        await middleware(scope_of(), no_body, keep)
+    assert [message.get("status", message.get("body")) for message in sent] == [500, b"a bug"]
 
 
 def _recording(app: Any, sent: list[Any]) -> Any:
