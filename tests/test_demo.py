@@ -226,6 +226,14 @@ def test_a_page_is_served_when_only_the_access_token_is_over(demo: Server) -> No
     assert (answer.url.path, session[0] in answer.text) == ("/private", True)
 
 
+def test_a_cookie_refused_for_another_reason_leads_to_the_form(demo: Server) -> None:
+    refresh = demo.signed_in("bob").cookies["ductape-refresh"]
+    headers = {"Cookie": f"ductape=junk; ductape-refresh={refresh}"}
+    answer = demo.browser().get("/private", headers=headers)
+    assert (answer.status_code, answer.url.path) == (200, "/sign-in")
+    assert "set-cookie" not in answer.history[0].headers
+
+
 def test_signing_in_again_replaces_the_session(demo: Server) -> None:
     browser = demo.signed_in("bob")
     earlier = dict(browser.cookies)

@@ -17,7 +17,16 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from api import api_routes
-from ductape_asgi import AccessDenied, CookiePolicy, IssuedSession, Session, SessionError, Sessions, TagPolicy
+from ductape_asgi import (
+    AccessDenied,
+    CookiePolicy,
+    ExpiredToken,
+    IssuedSession,
+    Session,
+    SessionError,
+    Sessions,
+    TagPolicy,
+)
 from ductape_asgi.csrf import check_same_site
 from ductape_fastapi import CurrentSession, OptionalSession, install, require_role
 from key import access_key
@@ -153,7 +162,8 @@ def _answer_errors_with_pages(app: FastAPI, sessions: Sessions) -> None:
 
 async def _renewed(request: Request, sessions: Sessions) -> Response | None:
     """The same page again with fresh cookies, where the access token is over and the session is not."""
-    if request.method != "GET":
+    # Where the access cookie was refused for another reason than its age, a new one would be too, for ever.
+    if request.method != "GET" or not isinstance(request.scope.get("ductape.error"), ExpiredToken | None):
         return None
     try:
         issued = await _refreshed(request, sessions)
