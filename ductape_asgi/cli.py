@@ -126,7 +126,7 @@ def sessions() -> None:
 @sessions.command("list")
 @tag_option
 @identifier_option
-@click.option("--limit", type=click.IntRange(min=1), default=PAGE, show_default=True, help="Show at most so many; all of them are counted.")
+@click.option("--limit", type=click.IntRange(min=1), default=PAGE, show_default=True, help="Show at most so many.")
 @as_json
 def sessions_list(tag: str, identifier: str, limit: int, as_json: bool) -> None:
     """The live sessions of one person, newest first."""

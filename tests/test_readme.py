@@ -6,7 +6,9 @@ import ast
 import asyncio
 import inspect
 import logging
+import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -250,6 +252,17 @@ def test_a_preflight_of_the_docs_lets_json_be_posted(names: dict[str, Any]) -> N
         "Access-Control-Request-Headers": "authorization,content-type",
     }
     assert TestClient(names["closed"]).options("/orders", headers=asking).status_code == 200
+
+
+def test_the_rolling_of_keys_in_the_docs_loses_no_key_on_the_way(names: dict[str, Any]) -> None:
+    add, promote, retire = re.findall(r"^\$ (NEXT=.*)$", (ROOT / "docs" / "keys.md").read_text(), re.MULTILINE)
+    script = "\n".join(f"{step}; echo $DUCTAPE_ACCESS_KEY" for step in (add, add, promote, retire))
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    answer = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True, env=environment)
+    old = os.environ["DUCTAPE_ACCESS_KEY"]
+    both, again, promoted, retired = answer.stdout.split()
+    assert both.startswith(f"{old},dak_")
+    assert (again, promoted, retired) == (both, f"{retired},{old}", both.removeprefix(f"{old},"))
 
 
 def rows(page: str, head: str) -> list[list[str]]:
