@@ -190,7 +190,10 @@ def sessions_revoke_all(tag: str, identifier: str, spared: str | None, as_json: 
 @sessions.command("purge")
 @as_json
 def sessions_purge(as_json: bool) -> None:
-    """Remove what is left of sessions that are over."""
+    """Remove what is left of sessions that are over.
+
+    An app that runs does so by itself, an hour after their end.  This is for a store whose app is off.
+    """
     removed = _run(lambda sessions: sessions.purge())
     _answer(as_json, {"purged": removed}, f"removed {_plural(removed)}")
 
@@ -205,6 +208,8 @@ def token() -> None:
 @as_json
 def token_inspect(text: str, as_json: bool) -> None:
     """Show the readable claims of a token whose signature holds, and no data.
+
+    Nothing is looked up: the token may have expired, and its session may have been ended.
 
     Without TOKEN it is read from standard input, which keeps it out of the shell's history.
     """

@@ -324,6 +324,13 @@ def test_wrong_usage_is_exit_code_2(shell: Shell, arguments: tuple[str, ...]) ->
     assert shell(*arguments).code == 2
 
 
+def test_help_says_what_a_command_does_not_do(shell: Shell) -> None:
+    assert "may have expired, and its session may have been ended" in " ".join(
+        shell("token", "inspect", "--help").out.split()
+    )
+    assert "An app that runs does so by itself" in " ".join(shell("sessions", "purge", "--help").out.split())
+
+
 def test_help_and_version_are_there(shell: Shell) -> None:
     assert "keys" in shell("--help").out
     assert "0.1.0" in shell("--version").out

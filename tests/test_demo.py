@@ -101,6 +101,53 @@ def test_signing_in_opens_the_private_page(demo: Server) -> None:
     assert "<dd>bob</dd>" in answer.text
 
 
+def test_signing_in_opens_the_page_that_asked_for_it(demo: Server) -> None:
+    browser = demo.browser()
+    form = browser.get("/admin")
+    there = re.search(r'name="then" value="([^"]+)"', form.text)
+    assert there is not None
+    signing_in = {"user_id": "ann", "password": "wrong", "then": there[1]}
+    assert f'value="{there[1]}"' in browser.post("/sign-in", data=signing_in).text
+    answer = browser.post("/sign-in", data={**signing_in, "password": demo.password_of("ann")})
+    assert (answer.status_code, answer.url.path) == (200, "/admin")
+
+
+ELSEWHERE = [
+    "https://evil.example/",
+    "//evil.example",
+    "///evil.example",
+    "/\\evil.example",
+    "\\\\evil.example",
+    "/\t/evil.example",
+    "/\n/evil.example",
+    "/private\n",
+    "/private/..//evil.example",
+    "javascript:alert(1)",
+    "evil.example",
+    "",
+]
+
+
+@pytest.mark.parametrize("there", ELSEWHERE)
+def test_signing_in_leads_to_no_other_site(demo: Server, there: str) -> None:
+    browser = demo.browser()
+    browser.follow_redirects = False
+    assert 'name="then" value="/private"' in browser.get("/sign-in", params={"then": there}).text
+    form = {"user_id": "bob", "password": demo.password_of("bob"), "then": there}
+    answer = browser.post("/sign-in", data=form)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/private")
+    answer = browser.get("/sign-in", params={"then": there})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/private")
+
+
+def test_the_form_is_not_shown_to_whom_is_signed_in(demo: Server) -> None:
+    browser = demo.signed_in("ann")
+    assert browser.get("/sign-in").url.path == "/private"
+    assert browser.get("/sign-in", params={"then": "/sessions"}).url.path == "/sessions"
+    browser.cookies.delete("ductape")
+    assert browser.get("/sign-in").url.path == "/private"
+
+
 @pytest.mark.parametrize(("name", "password"), [("ann", "wrong"), ("nobody", "wrong"), ("ann", "é")])
 def test_a_wrong_password_shows_the_form_again(demo: Server, name: str, password: str) -> None:
     browser = demo.browser()
@@ -128,6 +175,26 @@ def test_the_admin_page_is_for_ann_only(demo: Server) -> None:
     ann, bob = demo.signed_in("ann").get("/admin"), demo.signed_in("bob").get("/admin")
     assert (ann.status_code, bob.status_code) == (200, 403)
     assert "admins only" in bob.text
+    assert "<h1>Not allowed</h1>" in bob.text
+
+
+@pytest.mark.parametrize("path", ["/nope", "/static/nope.css", "/docs", "/redoc"])
+def test_what_is_not_there_is_a_page_with_the_way_back(demo: Server, path: str) -> None:
+    answer = demo.browser().get(path)
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert "<h1>Not found</h1>" in answer.text
+    assert '<a class="brand" href="/">' in answer.text
+
+
+def test_a_form_address_that_is_opened_as_a_page_says_what_it_takes(demo: Server) -> None:
+    answer = demo.browser().get("/sign-out")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert "<h1>Not found</h1>" in answer.text
+
+
+def test_what_is_not_there_for_scripts_is_no_page(demo: Server) -> None:
+    answer = demo.browser().get("/api/nope")
+    assert (answer.status_code, answer.json()) == (404, {"detail": "Not Found"})
 
 
 def test_signing_out_ends_the_session_itself(demo: Server) -> None:
@@ -159,6 +226,14 @@ def test_a_page_is_served_when_only_the_access_token_is_over(demo: Server) -> No
     assert (answer.url.path, session[0] in answer.text) == ("/private", True)
 
 
+def test_a_cookie_refused_for_another_reason_leads_to_the_form(demo: Server) -> None:
+    refresh = demo.signed_in("bob").cookies["ductape-refresh"]
+    headers = {"Cookie": f"ductape=junk; ductape-refresh={refresh}"}
+    answer = demo.browser().get("/private", headers=headers)
+    assert (answer.status_code, answer.url.path) == (200, "/sign-in")
+    assert "set-cookie" not in answer.history[0].headers
+
+
 def test_signing_in_again_replaces_the_session(demo: Server) -> None:
     browser = demo.signed_in("bob")
     earlier = dict(browser.cookies)
@@ -175,6 +250,11 @@ def test_devices_are_listed_by_name_and_the_own_one_is_marked(demo: Server) -> N
     assert len(rows) == 1
     assert "Chrome on Windows" in rows[0]
     assert "127.0.0.1" in rows[0]
+    # On a phone, where the heads of the columns are not shown.
+    assert re.findall(r'data-head="([^"]+)">\d{4}-\d\d-\d\d \d\d:\d\d<', rows[0]) == ["Signed in", "Last seen"]
+    style = browser.get("/static/demo.css").text
+    assert "content: attr(data-head)" in style
+    assert "[data-head] { white-space: nowrap; }" in style
 
 
 def test_a_device_may_end_another_one(demo: Server) -> None:
@@ -209,7 +289,7 @@ def test_what_a_client_calls_itself_is_escaped(demo: Server) -> None:
     assert "<script" not in page
 
 
-@pytest.mark.parametrize("path", ["/", "/sign-in", "/private", "/admin", "/sessions"])
+@pytest.mark.parametrize("path", ["/", "/private", "/admin", "/sessions", "/nope"])
 def test_pages_have_no_script_and_a_policy_that_would_allow_none(demo: Server, path: str) -> None:
     answer = demo.signed_in("ann").get(path)
     assert "<script" not in answer.text
@@ -217,6 +297,12 @@ def test_pages_have_no_script_and_a_policy_that_would_allow_none(demo: Server, p
     assert "default-src 'none'" in answer.headers["content-security-policy"]
     assert "unsafe" not in answer.headers["content-security-policy"]
     assert answer.headers["cache-control"] == "no-store"
+
+
+def test_the_sign_in_form_is_under_the_same_policy(demo: Server) -> None:
+    answer = demo.browser().get("/sign-in")
+    assert "<script" not in answer.text
+    assert answer.headers["content-security-policy"] == demo.browser().get("/").headers["content-security-policy"]
 
 
 @pytest.mark.parametrize("path", ["/static/demo.css", "/static/icon.svg"])

@@ -6,7 +6,9 @@ import ast
 import asyncio
 import inspect
 import logging
+import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,12 +17,24 @@ from typing import Any
 
 import pytest
 from fastapi import Depends, FastAPI
-from starlette.testclient import TestClient
+from starlette.testclient import TestClient, WebSocketDenialResponse
 
-from ductape_asgi import CookiePolicy, DuctapeMiddleware, Sessions, TagPolicy, new_access_key
+import ductape_asgi
+from ductape_asgi import (
+    CookiePolicy,
+    DuctapeError,
+    DuctapeMiddleware,
+    IssuedSession,
+    Session,
+    Sessions,
+    TagPolicy,
+    new_access_key,
+)
 from ductape_fastapi import require_role
 
 ROOT = Path(__file__).parent.parent
+# By Litestar 2.25, for the form that all versions take.
+pytestmark = pytest.mark.filterwarnings("ignore:.*Inferred dependency field")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -55,9 +69,6 @@ def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str,
     logging.getLogger("ductape_asgi.audit").setLevel(logging.NOTSET)  # the docs show how to raise it
 
 
-@pytest.mark.filterwarnings(
-    "ignore:.*Inferred dependency field"
-)  # by Litestar 2.25, for the form that all versions take
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_block_runs_as_it_stands(page: Path, names: dict[str, Any]) -> None:
     asyncio.run(run(page, names))
@@ -100,6 +111,44 @@ def test_the_refresh_of_the_docs_works_without_an_access_cookie(browser: TestCli
     assert browser.get("/me").json() == "you are ann"
 
 
+PERSON = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+
+def test_a_person_is_led_to_the_form_and_back_to_a_page(browser: TestClient) -> None:
+    browser.follow_redirects = True
+    form = browser.get("/", headers=PERSON)
+    assert (form.url.path, '<form method="post" action="/login">' in form.text) == ("/login", True)
+    page = browser.post("/login", data=LOGIN, headers=PERSON)
+    assert (page.url.path, '<form method="post" action="/logout">' in page.text) == ("/", True)
+    assert browser.post("/logout", headers=PERSON).url.path == "/login"
+
+
+def test_a_page_opened_late_is_served_with_new_cookies(browser: TestClient) -> None:
+    browser.post("/login", data=LOGIN)
+    browser.cookies.delete(ACCESS)
+    browser.follow_redirects = True
+    assert browser.get("/me", headers=PERSON).json() == "you are ann"
+    assert ACCESS in browser.cookies
+
+
+def test_a_cookie_refused_for_another_reason_is_not_renewed_for_ever(browser: TestClient) -> None:
+    browser.post("/login", data=LOGIN)
+    refresh = browser.cookies.get(f"{ACCESS}-refresh")
+    browser.cookies.clear()
+    cookies = f"{ACCESS}=junk; {ACCESS}-refresh={refresh}"
+    answer = browser.get("/me", headers={**PERSON, "Cookie": cookies})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/login")
+    assert "set-cookie" not in answer.headers
+
+
+def test_the_redirect_of_the_docs_stays_on_the_site(browser: TestClient, names: dict[str, Any]) -> None:
+    names["web"].get("/{rest:path}")(names["me"])
+    browser.post("/login", data=LOGIN)
+    browser.cookies.delete(ACCESS)
+    answer = browser.get("https://testserver//evil.example/a", headers=PERSON)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/evil.example/a")
+
+
 @pytest.mark.parametrize("expired", [False, True])
 def test_the_logout_of_the_docs_ends_the_session_itself(browser: TestClient, expired: bool) -> None:
     browser.post("/login", data=LOGIN)
@@ -122,6 +171,117 @@ def test_the_handlers_of_the_docs_answer_no_other_site(browser: TestClient, path
     answer = browser.post(path, data=LOGIN, headers={"Origin": "https://evil.example"})
     assert (answer.status_code, answer.json()["code"]) == (403, "csrf_rejected")
     assert browser.post("/refresh").status_code == 204
+
+
+def test_the_plain_asgi_answer_of_the_docs_signs_in(browser: TestClient, names: dict[str, Any]) -> None:
+    answer = TestClient(names["callback"], follow_redirects=False).get("/")
+    assert (answer.status_code, answer.headers["cache-control"]) == (303, "no-store")
+    assert browser.get("/me", headers={"Cookie": f"{ACCESS}={answer.cookies[ACCESS]}"}).json() == "you are ann"
+
+
+def bearer(issued: IssuedSession) -> dict[str, str]:
+    return {"Authorization": f"Bearer {issued.token}"}
+
+
+def test_the_def_handler_and_the_typed_handler_of_the_docs_work(names: dict[str, Any]) -> None:
+    asyncio.run(run(ROOT / "docs" / "sessions.md", names))
+    with TestClient(names["threaded"]) as client:
+        start = names["sessions"].start
+        headers = bearer(client.portal.call(lambda: start(tag="user-session", data={"userId": "bob"})))
+        assert client.post("/sign-out-everywhere", headers=headers).json() == 1
+        assert client.post("/sign-out-everywhere", headers=headers).status_code == 401
+    with TestClient(names["shop"]) as client:
+        start = names["typed"].start
+        issued = client.portal.call(lambda: start(tag="shopper", data={"userId": "bob", "cart": ["tape"]}))
+        assert client.get("/cart", headers=bearer(issued)).json() == ["tape"]
+
+
+@pytest.fixture
+def people(names: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """Headers of an admin, of a clerk who may write orders, and of nobody, for the apps of the page on middleware."""
+    asyncio.run(run(ROOT / "docs" / "middleware.md", names))
+
+    async def start(**data: Any) -> dict[str, str]:
+        return bearer(await names["sessions"].start(tag="user-session", data=data))
+
+    return {
+        "admin": asyncio.run(start(userId="ann", role="admin")),
+        "clerk": asyncio.run(start(userId="bob", permissions=["orders:write"])),
+        "nobody": {},
+    }
+
+
+@pytest.mark.parametrize(
+    ("app", "path", "statuses"),
+    [
+        ("guarded_app", "/", (200, 403, 401)),
+        ("starlette_app", "/books", (200, 403, 401)),
+        ("starlette_app", "/orders", (403, 200, 403)),
+    ],
+)
+def test_the_guards_of_the_docs_let_pass_whom_the_page_says(
+    names: dict[str, Any], people: dict[str, dict[str, str]], app: str, path: str, statuses: tuple[int, ...]
+) -> None:
+    with TestClient(names[app]) as client:
+        answers = [client.get(path, headers=headers) for headers in people.values()]
+        assert tuple(answer.status_code for answer in answers) == statuses
+        assert (answers[-1].text == "Forbidden") is (path == "/orders")
+
+
+def test_the_socket_of_the_docs_is_for_sessions(names: dict[str, Any], people: dict[str, dict[str, str]]) -> None:
+    with TestClient(names["api"]) as client:
+        with client.websocket_connect("/chat", headers=people["clerk"]) as socket:
+            assert socket.receive_text() == "hello, bob"
+        with pytest.raises(WebSocketDenialResponse) as refused, client.websocket_connect("/chat"):
+            raise AssertionError("a socket without a session was opened")
+        assert refused.value.status_code == 401
+        cookie = people["clerk"]["Authorization"].replace("Bearer ", f"{ACCESS}=")
+        with (
+            pytest.raises(WebSocketDenialResponse) as refused,
+            client.websocket_connect("/chat", headers={"Cookie": cookie}),
+        ):
+            raise AssertionError("a cookie without an origin was accepted")
+        assert refused.value.status_code == 403
+
+
+def test_a_preflight_of_the_docs_lets_json_be_posted(names: dict[str, Any]) -> None:
+    asyncio.run(run(ROOT / "docs" / "middleware.md", names))
+    asking = {
+        "Origin": "https://app.example.com",
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization,content-type",
+    }
+    assert TestClient(names["closed"]).options("/orders", headers=asking).status_code == 200
+
+
+def test_the_rolling_of_keys_in_the_docs_loses_no_key_on_the_way(names: dict[str, Any]) -> None:
+    add, promote, retire = re.findall(r"^\$ (NEXT=.*)$", (ROOT / "docs" / "keys.md").read_text(), re.MULTILINE)
+    script = "\n".join(f"{step}; echo $DUCTAPE_ACCESS_KEY" for step in (add, add, promote, retire))
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    answer = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True, env=environment)
+    old = os.environ["DUCTAPE_ACCESS_KEY"]
+    both, again, promoted, retired = answer.stdout.split()
+    assert both.startswith(f"{old},dak_")
+    assert (again, promoted, retired) == (both, f"{retired},{old}", both.removeprefix(f"{old},"))
+
+
+def rows(page: str, head: str) -> list[list[str]]:
+    """The names in the first two columns of the table under `head`."""
+    table = (ROOT / "docs" / page).read_text().split(head)[1].split("\n\n")[0]
+    lines = [line.split("|")[1:3] for line in table.splitlines()[2:]]
+    return [[*re.findall(r"`(\w+)(?:\(\))?`", first), second.strip()] for first, second in lines]
+
+
+@pytest.mark.parametrize("kind", [IssuedSession, Session])
+def test_the_page_on_sessions_has_every_field(kind: type) -> None:
+    named = [name for row in rows("sessions.md", f"| `{kind.__name__}` | is |") for name in row[:-1]]
+    assert sorted(named) == sorted(name for name in dir(kind) if not name.startswith("_"))
+
+
+def test_the_page_on_sessions_has_every_error_and_its_status() -> None:
+    named = {row[0]: int(row[-1]) for row in rows("sessions.md", "| error | status | when |")}
+    errors = [kind for kind in vars(ductape_asgi).values() if isinstance(kind, type) and issubclass(kind, DuctapeError)]
+    assert named == {kind.__name__: kind.status for kind in errors if kind is not DuctapeError}
 
 
 @pytest.mark.parametrize("kind", [Sessions, TagPolicy, CookiePolicy, DuctapeMiddleware])

@@ -8,17 +8,29 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 from fastapi import Depends, FastAPI, Form, Request
+from fastapi.exception_handlers import http_exception_handler
 from fastapi.responses import RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
 
 from api import api_routes
-from ductape_asgi import AccessDenied, CookiePolicy, IssuedSession, Session, SessionError, Sessions, TagPolicy
+from ductape_asgi import (
+    AccessDenied,
+    CookiePolicy,
+    ExpiredToken,
+    IssuedSession,
+    Session,
+    SessionError,
+    Sessions,
+    TagPolicy,
+)
 from ductape_asgi.csrf import check_same_site
 from ductape_fastapi import CurrentSession, OptionalSession, install, require_role
 from key import access_key
-from pages import page
+from pages import error_page, local_path, page
 from people import authenticate
 
 HERE = Path(__file__).parent
@@ -36,7 +48,8 @@ def create_app(folder: Path = Path(".ductape-demo")) -> FastAPI:
         # Plain http on this machine only, where Safari keeps no Secure cookie.  Leave it out everywhere else.
         cookies=CookiePolicy(secure=False),
     )
-    app = FastAPI(title="ductape-asgi demo")
+    # FastAPI's own pages load their scripts from elsewhere, and stay white where there is no internet.
+    app = FastAPI(title="ductape-asgi demo", docs_url=None, redoc_url=None)
     install(app, sessions=sessions, tag=TAG)
     app.mount("/static", StaticFiles(directory=HERE / "static"))
     app.include_router(api_routes(sessions, TAG))
@@ -49,8 +62,10 @@ def create_app(folder: Path = Path(".ductape-demo")) -> FastAPI:
 
 def _add_sign_in(app: FastAPI, sessions: Sessions) -> None:
     @app.get("/sign-in")
-    async def form(request: Request) -> Response:
-        return page(request, "sign_in.html", failed=False)
+    async def form(request: Request, session: OptionalSession, then: str = "") -> Response:
+        if session:
+            return _see_other(local_path(then))
+        return await _renewed(request, sessions) or page(request, "sign_in.html", failed=False, then=local_path(then))
 
     @app.post("/sign-in")
     async def sign_in(
@@ -58,20 +73,21 @@ def _add_sign_in(app: FastAPI, sessions: Sessions) -> None:
         session: OptionalSession,
         user_id: Annotated[str, Form()],
         password: Annotated[str, Form()],
+        then: Annotated[str, Form()] = "",
     ) -> Response:
         # No cookie has authenticated this request yet, so the middleware has nothing to protect: without this
         # line another site could sign a visitor in as somebody else.
         check_same_site(request.scope)
         person = authenticate(user_id, password)
         if person is None:
-            return page(request, "sign_in.html", status=401, failed=True)
+            return page(request, "sign_in.html", status=401, failed=True, then=local_path(then))
         issued = await sessions.start(
             tag=TAG,
             data=person.data,
             client=request.scope,
             replaces=session.session_id if session else None,
         )
-        response = _see_other("/private")
+        response = _see_other(local_path(then))
         sessions.set_cookies(response, issued)
         return response
 
@@ -111,7 +127,7 @@ def _add_devices(app: FastAPI, sessions: Sessions) -> None:
         live = await sessions.list(tag=TAG, identifier=_identifier(session))
         # A session of somebody else looks just like one that does not exist.
         if session_id not in {info.session_id for info in live}:
-            return page(request, "error.html", status=404, message="You have no such session.")
+            return error_page(request, 404, "You have no such session.")
         await sessions.revoke(tag=TAG, session_id=session_id)
         return _see_other("/sessions")
 
@@ -128,18 +144,26 @@ def _answer_errors_with_pages(app: FastAPI, sessions: Sessions) -> None:
     async def sign_in_first(request: Request, error: SessionError) -> Response:
         if request.url.path.startswith("/api/"):
             raise error
-        return await _renewed(request, sessions) or _see_other("/sign-in")
+        back = f"?{urlencode({'then': request.scope['path']})}" if request.method == "GET" else ""
+        return await _renewed(request, sessions) or _see_other(f"/sign-in{back}")
 
     @app.exception_handler(AccessDenied)
     async def denied(request: Request, error: AccessDenied) -> Response:
         if request.url.path.startswith("/api/"):
             raise error
-        return page(request, "error.html", status=403, message="This page is for admins only.")
+        return error_page(request, 403, "This page is for admins only.")
+
+    @app.exception_handler(HTTPException)
+    async def not_found(request: Request, error: HTTPException) -> Response:
+        if request.url.path.startswith("/api/"):
+            return await http_exception_handler(request, error)
+        return error_page(request, error.status_code, "There is nothing at this address.", error.headers)
 
 
 async def _renewed(request: Request, sessions: Sessions) -> Response | None:
     """The same page again with fresh cookies, where the access token is over and the session is not."""
-    if request.method != "GET":
+    # Where the access cookie was refused for another reason than its age, a new one would be too, for ever.
+    if request.method != "GET" or not isinstance(request.scope.get("ductape.error"), ExpiredToken | None):
         return None
     try:
         issued = await _refreshed(request, sessions)
