@@ -31,11 +31,26 @@ class Schema:
         """`data` (a dict or an instance of the schema) as JSON that `load` will accept.
 
         Raises:
-            InvalidData: it does not fit the schema, or JSON cannot hold it.
+            InvalidData: it does not fit the schema, or would not come back from JSON as it is.
         """
-        document = dump_json(data if isinstance(data, dict) else self._plain(data))
-        self.check(document)
+        if isinstance(data, dict) or self.load is None:
+            document = dump_json(data)
+            self.check(document)
+        else:
+            document = dump_json(self._plain(data))
+            self._check_return(data, self.load(document))
         return document
+
+    def _check_return(self, data: object, back: object) -> None:
+        try:
+            same = _same(data, back)
+        except Exception as error:  # `__eq__` of the application may run in there
+            raise InvalidData(f"data cannot be compared: {type(error).__name__}") from None
+        if not same:
+            raise InvalidData(
+                f"this {type(data).__name__} would come back from JSON as another one (a secret, a field left out, a "
+                "serialiser or subclass of one's own): give a dict of what shall be kept"
+            )
 
     def _plain(self, data: object) -> Any:
         try:
@@ -108,7 +123,8 @@ def _pydantic_schema(kind: Any) -> Schema:
 
     def to_dict(data: object) -> Any:
         _check_kind(data, kind)
-        return adapter.dump_python(data, mode="json")
+        # By alias, as `load` reads it, and without computed fields.  Warnings would show values; `dump` compares.
+        return adapter.dump_python(data, mode="json", by_alias=True, round_trip=True, warnings=False)
 
     return Schema(_guarded(load, kind), to_dict)
 
@@ -149,6 +165,29 @@ def _for_pydantic(kind: Any) -> Any:
 def _check_kind(data: object, kind: Any) -> None:
     if not isinstance(kind, type) or _is_typed_dict(kind) or not isinstance(data, kind):
         raise InvalidData(f"data must be a dict or a {_name(kind)}, not {type(data).__name__}")
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two values are equal, as far as JSON can tell: a list is as good as a tuple, and a class needs no
+    ``__eq__`` where it has fields."""
+    if one == other:
+        return True
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if type(one) is not type(other):
+        return False
+    ours, theirs = _members(one), _members(other)
+    return bool(ours) and ours.keys() == theirs.keys() and all(_same(ours[name], theirs[name]) for name in ours)
+
+
+def _members(value: Any) -> dict[str, Any]:
+    if isinstance(value, dict):
+        return value
+    if dataclasses.is_dataclass(value):
+        names: Any = [field.name for field in dataclasses.fields(value)]
+    else:
+        names = getattr(type(value), "__struct_fields__", None) or getattr(type(value), "model_fields", ())
+    return {name: getattr(value, name) for name in names} | (getattr(value, "model_extra", None) or {})
 
 
 def _name(kind: object) -> str:
