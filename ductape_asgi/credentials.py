@@ -56,9 +56,10 @@ class Cookie:
 
 @dataclass(frozen=True, slots=True)
 class BodyField:
-    """A property of a JSON body, e.g. ``BodyField("session")``.  The app receives the body untouched.
+    """A property of a JSON body, e.g. ``BodyField("session")``.  The app receives the same bytes.
 
-    A body of more than `limit` bytes is not inspected and counts as no session.
+    A body of more than `limit` bytes is not inspected and counts as no session.  What was read of a body reaches
+    the app in one message.
     """
 
     name: str
@@ -74,9 +75,14 @@ class BodyField:
         """The body, if it is whole and one to look into, else nothing; and a `receive` that plays it back."""
         if not self._promising(scope):
             return b"", receive
-        messages, whole = await _read(receive, self.limit)
-        body = b"".join(message.get("body", b"") for message in messages)
-        return (body if whole else b""), _replay(messages, receive)
+        body, end = await _read(receive, self.limit)
+        gone = end["type"] != "http.request"
+        more = gone or end.get("more_body", False)
+        messages: list[Message] = (
+            [{"type": "http.request", "body": body, "more_body": more}] if body or not gone else []
+        )
+        inspected = b"" if more or len(body) > self.limit else body
+        return inspected, _replay([*messages, end] if gone else messages, receive)
 
     def token(self, body: bytes) -> str | None:
         """The token in a body.
@@ -125,18 +131,17 @@ def _ascii(value: bytes, what: str) -> str:
     return value.decode()
 
 
-async def _read(receive: Receive, limit: int) -> tuple[list[Message], bool]:
-    """Messages until the body ends, the client goes or `limit` is passed; and whether the body is whole."""
-    messages: list[Message] = []
-    size = 0
+async def _read(receive: Receive, limit: int) -> tuple[bytes, Message]:
+    """What came until the body ended, the client went or `limit` was passed; and the message that ended it.
+
+    Only bytes are kept: of messages, empty ones too, a client may send any number.
+    """
+    body = bytearray()
     while True:
         message = await receive()
-        messages.append(message)
-        size += len(message.get("body", b""))
-        if message["type"] != "http.request" or size > limit:
-            return messages, False
-        if not message.get("more_body", False):
-            return messages, True
+        body += message.get("body", b"")
+        if message["type"] != "http.request" or not message.get("more_body", False) or len(body) > limit:
+            return bytes(body), message
 
 
 def _replay(messages: list[Message], receive: Receive) -> Receive:

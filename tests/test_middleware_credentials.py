@@ -287,13 +287,71 @@ async def test_a_body_field_holds_the_token_and_the_body_is_replayed_untouched(
     assert app.bodies == [[{"type": "http.request", "body": body, "more_body": False}]] * 3
 
 
-async def test_a_chunked_body_is_replayed_chunk_by_chunk(inspecting: DuctapeMiddleware, issued: IssuedSession) -> None:
+async def test_a_chunked_body_is_replayed_in_one_piece(inspecting: DuctapeMiddleware, issued: IssuedSession) -> None:
     body = body_of(issued.token)
     chunks = [body[:1], b"", body[1:50], body[50:], b""]
     assert who(await call(inspecting, method="POST", headers=[JSON], body=chunks)) == "ann"
     app: Any = inspecting.app
-    assert [message["body"] for message in app.bodies[0]] == chunks
-    assert [message["more_body"] for message in app.bodies[0]] == [True] * 4 + [False]
+    assert app.bodies == [[{"type": "http.request", "body": body, "more_body": False}]]
+
+
+async def test_empty_messages_take_no_memory(sessions: Sessions) -> None:
+    """300 000 empty DATA frames of HTTP/2 are a body of no bytes."""
+    sent = 0
+    most_alive = 0
+
+    class Message(dict[str, Any]):
+        """One that can be counted."""
+
+        alive = 0
+
+        def __init__(self, **members: Any) -> None:
+            super().__init__(members)
+            Message.alive += 1
+
+        def __del__(self) -> None:
+            Message.alive -= 1
+
+    async def receive() -> Any:
+        nonlocal sent, most_alive
+        sent += 1
+        message = Message(type="http.request", body=b"", more_body=sent < 2_000)
+        most_alive = max(most_alive, Message.alive)
+        return message
+
+    async def send(message: Any) -> None:
+        pass
+
+    middleware = DuctapeMiddleware(App(reads=True), sessions=sessions, tag=TAG, credentials=[BodyField("session")])
+    await middleware(scope_of(method="POST", headers=[JSON]), receive, send)
+    assert sent == 2_000
+    assert most_alive < 10
+
+
+@pytest.mark.parametrize("more", [True, False])
+async def test_a_body_too_large_to_inspect_says_whether_more_comes(sessions: Sessions, more: bool) -> None:
+    app = App(reads=True)
+    middleware = DuctapeMiddleware(app, sessions=sessions, tag=TAG, credentials=[BodyField("session", limit=20)])
+    chunks = [b"{" + b" " * 9, b" " * 11, *([b"", b" " * 5, b"}"] if more else [])]
+    await call(middleware, method="POST", headers=[JSON], body=chunks)
+    first, *rest = app.bodies[0]
+    assert first == {"type": "http.request", "body": b"{" + b" " * 20, "more_body": more}
+    assert [message["body"] for message in rest] == chunks[2:]
+
+
+async def test_a_client_that_goes_before_any_byte_is_gone_for_the_app_too(sessions: Sessions) -> None:
+    app = App(reads=True)
+    middleware = DuctapeMiddleware(app, sessions=sessions, tag=TAG, credentials=[BodyField("session")])
+    inbox = [{"type": "http.disconnect"}, {"type": "http.request", "body": b"", "more_body": True}]
+
+    async def receive() -> dict[str, Any]:
+        return inbox.pop()
+
+    async def send(message: Any) -> None:
+        pass
+
+    await middleware(scope_of(method="POST", headers=[JSON]), receive, send)
+    assert app.bodies == [[{"type": "http.disconnect"}]]
 
 
 @pytest.mark.parametrize("announced", [True, False])
@@ -403,7 +461,10 @@ async def test_a_client_that_goes_in_mid_body_is_no_session(sessions: Sessions) 
         outbox.append(message)
 
     await middleware(scope_of(method="POST", headers=[JSON]), receive, send)
-    assert [message["type"] for message in app.bodies[0]] == ["http.request", "http.disconnect"]
+    assert app.bodies[0] == [
+        {"type": "http.request", "body": b'{"sess', "more_body": True},
+        {"type": "http.disconnect"},
+    ]
     assert outbox[0]["status"] == 200
 
 
