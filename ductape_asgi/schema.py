@@ -74,15 +74,25 @@ def schema_for(kind: object) -> Schema:
     """The `Schema` for what a `TagPolicy` names.
 
     Raises:
-        ConfigurationError: not a supported kind of type, or the library it needs is not installed.
+        ConfigurationError: not a supported kind of type, one with fields that JSON cannot hold, or the library it
+            needs is not installed.
     """
+    try:
+        return _schema_for(kind)
+    except ConfigurationError:
+        raise
+    except Exception as error:  # each library has its own errors for a type that it cannot read
+        raise ConfigurationError(f"schema={_name(kind)} cannot be read from JSON: {error}") from error
+
+
+def _schema_for(kind: object) -> Schema:
     if kind is None:
         return Schema(None, lambda data: data)
     if isinstance(kind, type) and hasattr(kind, "__struct_fields__"):
         return _msgspec_schema(kind)
     if isinstance(kind, type) and hasattr(kind, "__pydantic_validator__"):
         return _pydantic_schema(kind)
-    if dataclasses.is_dataclass(kind) or _is_typed_dict(kind):
+    if (isinstance(kind, type) and dataclasses.is_dataclass(kind)) or _is_typed_dict(kind):
         if find_spec("pydantic"):
             return _pydantic_schema(_for_pydantic(kind) if _is_typed_dict(kind) else kind)
         if find_spec("msgspec"):

@@ -69,7 +69,7 @@ class Sessions:
         algorithm: str = "EdDSA",
         clock: Callable[[], float] = time.time,
     ) -> None:
-        check_options(cookies, algorithm, on_stale, cache_size)
+        check_options(cookies, algorithm, on_stale, cache_size, clock)
         self.cookies = cookies
         self._tags = policies_by_tag(tags)
         self._default_policies: LRUCache[str, TagPolicy] = LRUCache(maxsize=256)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
@@ -140,6 +141,22 @@ async def test_a_refresh_gives_data_that_fits_again(typed: Sessions, make_sessio
     await typed.update(tag=TAG, session_id=issued.session_id, data={**GOOD, "age": 31})
     issued = await typed.refresh(tag=TAG, refresh_token=issued.refresh_token)
     assert field_of((await typed.verify(tag=TAG, token=issued.token)).data, "age") == 31
+
+
+@dataclass
+class Unwritable:
+    userId: str  # noqa: N815
+    lock: threading.Lock
+
+
+class UnwritableStruct(msgspec.Struct):
+    lock: list[int] | tuple[int, ...]
+
+
+@pytest.mark.parametrize("kind", [Unwritable, UnwritableStruct])
+def test_a_class_that_cannot_be_read_from_json_is_a_configuration_error(kind: Any) -> None:
+    with pytest.raises(ConfigurationError, match=f"schema={kind.__name__}"):
+        TagPolicy(TAG, schema=kind)
 
 
 @pytest.mark.parametrize("kind", [int, "Model", Model(**GOOD), [Model], lambda: None])  # type: ignore[arg-type]
