@@ -12,6 +12,8 @@ from .errors import ConfigurationError, InvalidToken
 from .policy import CookiePolicy
 from .problems import Message, Receive, Scope
 
+#: The whole scheme, RFC 9110 section 5.6.2: ``Bearer-X`` is another one.
+_BEARER = re.compile(rb"bearer(?![!#$%&'*+.^_`|~0-9a-z-])", re.IGNORECASE)
 _HEADER_NAME = re.compile(r"[a-z0-9-]{1,64}")
 
 
@@ -21,7 +23,7 @@ class Bearer:
 
     def token(self, scope: Scope) -> str | None:
         value = _only(scope, b"authorization")
-        if value is None or value[:6].lower() != b"bearer" or value[6:7].isalnum():
+        if value is None or not _BEARER.match(value):
             return None
         if value[6:7] != b" ":
             raise InvalidToken("a Bearer credential is the word, one blank and the token")

@@ -79,6 +79,9 @@ async def test_the_bearer_scheme_is_read_in_any_case(
         b"Bearer  %s",
         b"Bearer %s ",
         b"Bearer\t%s",
+        b"Bearer:%s",
+        b"Bearer,%s",
+        b"Bearer\xff%s",
         b"Bearer %s,x",
         b'Bearer "%s"',
         b"Bearer \xff",
@@ -105,7 +108,7 @@ async def test_a_bad_bearer_never_falls_back_to_the_cookie(
 ) -> None:
     for _ in range(3):
         await call(middleware, headers=[cookie(issued.token)])
-        for bad in (b"Bearer x", b"Bearer ", b"Bearer", b"Bearer \xff"):
+        for bad in (b"Bearer x", b"Bearer ", b"Bearer", b"Bearer\tx", b"Bearer,x", b"Bearer \xff", b"Bearer\xff"):
             answer = await call(middleware, headers=[(b"authorization", bad), cookie(issued.token)])
             assert answer.session is None
             assert answer.error is not None
@@ -179,7 +182,20 @@ async def test_a_cookie_of_another_name_is_not_ours(
 
 
 @pytest.mark.parametrize(
-    "authorization", [b"Basic dXNlcjpwYXNz", b"Negotiate x", b"Digest a=b", b"Bearerish x", b"", b"x"]
+    "authorization",
+    [
+        b"Basic dXNlcjpwYXNz",
+        b"Negotiate x",
+        b"Digest a=b",
+        b"Bearerish x",
+        b"Bearer-X abc",
+        b"Bearer_x abc",
+        b"bearer.2 abc",
+        b"Bearer~ abc",
+        b"Bearer!",
+        b"",
+        b"x",
+    ],
 )
 async def test_another_scheme_is_left_alone(
     middleware: DuctapeMiddleware, issued: IssuedSession, authorization: bytes
