@@ -155,7 +155,8 @@ class Sessions:
         Args:
             tag: the session type, e.g. ``"user-session"``.
             data: what the application wants to know on each request; sealed.  A dict, or an instance of the schema.
-            identifier: whose session it is; else it is found in the data by the tag's selector.
+            identifier: whose session it is; else it is found in the data by the tag's selector.  Where the data
+                names somebody else there, `update` will not take the same data again.
             expires_in: life of each access token of this session; else the tag's.
             client: where the sign-in comes from; an ASGI scope will do.
             replaces: id of a session that this one follows; it has ended when this answers.
