@@ -8,8 +8,10 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from importlib.util import find_spec
+from itertools import takewhile
 from typing import Any, NotRequired, Required, get_args, get_origin, get_type_hints
 
 from .errors import ConfigurationError, InvalidData
@@ -123,12 +125,18 @@ def _pydantic_schema(kind: Any) -> Schema:
     pydantic = importlib.import_module("pydantic")
     adapter = pydantic.TypeAdapter(kind)
 
+    @cache
+    def fields() -> frozenset[str]:
+        return frozenset(_fields_in(adapter.core_schema))
+
     def load(document: bytes) -> Any:
         try:
             return adapter.validate_json(document)
         except pydantic.ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"]) or "data"
+            # A key of a mapping, or a field that the schema does not have, is data.
+            ours = takewhile(lambda part: isinstance(part, int) or part in fields(), first["loc"])
+            where = ".".join(map(str, ours)) or "data"
             raise InvalidData(f"data does not fit {_name(kind)}: {where}: {first['type']}") from None
 
     def to_dict(data: object) -> Any:
@@ -137,6 +145,20 @@ def _pydantic_schema(kind: Any) -> Schema:
         return adapter.dump_python(data, mode="json", by_alias=True, round_trip=True, warnings=False)
 
     return Schema(_guarded(load, kind), to_dict)
+
+
+def _fields_in(core_schema: Any) -> Iterator[str]:
+    """The names and aliases of all fields in a core schema of pydantic's."""
+    if isinstance(core_schema, list | tuple):
+        for item in core_schema:
+            yield from _fields_in(item)
+    elif isinstance(core_schema, Mapping):
+        fields = core_schema.get("fields")
+        if isinstance(fields, dict):
+            yield from fields
+        yield from (core_schema[key] for key in ("name", "validation_alias") if isinstance(core_schema.get(key), str))
+        for item in core_schema.values():
+            yield from _fields_in(item)
 
 
 def _msgspec_schema(kind: Any) -> Schema:
