@@ -102,19 +102,23 @@ class BodyField:
         return scope["type"] == "http" and json_kind and length.isdigit() and int(length[:20]) <= self.limit
 
     def _find(self, body: bytes) -> str | None:
-        def checked(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-            if sum(name == self.name for name, _ in pairs) > 1:
-                raise InvalidToken(f"the body names {self.name} twice")
-            return dict(pairs)
-
         try:
-            document = json.loads(body, object_pairs_hook=checked)
+            document = json.loads(body, object_pairs_hook=_Members)
         except (ValueError, RecursionError):
             return None  # The app will say what is wrong with its body.
-        value = document.get(self.name) if isinstance(document, dict) else None
-        if value is None or isinstance(value, str):
-            return value
-        raise InvalidToken(f"{self.name} in the body is not a string")
+        # What stands further in, once or twice, is the app's.
+        values = [value for name, value in document if name == self.name] if isinstance(document, _Members) else []
+        if len(values) > 1:
+            raise InvalidToken(f"the body names {self.name} twice")
+        if not values or values[0] is None:
+            return None
+        if not isinstance(values[0], str):
+            raise InvalidToken(f"{self.name} in the body is not a string")
+        return values[0]
+
+
+class _Members(list[tuple[str, Any]]):
+    """A JSON object as it was written: a name may stand twice."""
 
 
 Credential = Bearer | Cookie | Header | BodyField

@@ -464,6 +464,21 @@ async def test_a_nested_field_of_the_name_is_not_the_credential(
     assert (answer.session, answer.error) == (None, None)
 
 
+async def test_only_a_field_at_the_top_may_not_stand_twice(
+    inspecting: DuctapeMiddleware, issued: IssuedSession
+) -> None:
+    twice = '{"session": 1, "session": {"session": 2, "session": 3}}'
+    for body in (f'{{"a": {twice}, "session": "{issued.token}"}}', f'{{"session": "{issued.token}", "a": [{twice}]}}'):
+        assert who(await call(inspecting, method="POST", headers=[JSON], body=body.encode())) == "ann"
+    for body in (f"[{twice}]", f'{{"a": {twice}}}'):
+        answer = await call(inspecting, method="POST", headers=[JSON], body=body.encode())
+        assert (answer.session, answer.error) == (None, None)
+    for body in (twice, f'{{"session": null, "a": {{}}, "session": "{issued.token}"}}', f'{{"session": {twice}}}'):
+        answer = await call(inspecting, method="POST", headers=[JSON], body=body.encode())
+        assert answer.session is None
+        assert isinstance(answer.error, InvalidToken)
+
+
 async def test_a_client_that_goes_in_mid_body_is_no_session(sessions: Sessions) -> None:
     app = App(reads=True)
     middleware = DuctapeMiddleware(app, sessions=sessions, tag=TAG, credentials=[BodyField("session")])
