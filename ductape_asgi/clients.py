@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 
@@ -31,8 +31,11 @@ def proxy_networks(trusted: Sequence[str]) -> tuple[Network, ...]:
     Raises:
         ConfigurationError: one of them is neither an address nor a network.
     """
+    if isinstance(trusted, str | bytes) or not isinstance(trusted, Collection):
+        raise ConfigurationError(f'trusted_proxies={trusted!r}: give a list of networks such as ["10.0.0.0/8"]')
     try:
-        return tuple(ip_network(text) for text in trusted)
+        # As text: a number would be an address to `ip_network`.
+        return tuple(ip_network(str(network)) for network in trusted)
     except ValueError as error:
         raise ConfigurationError(f'trusted_proxies: {error}; give addresses or networks such as "10.0.0.0/8"') from None
 

@@ -12,6 +12,8 @@ from .errors import ConfigurationError, InvalidToken
 from .policy import CookiePolicy
 from .problems import Message, Receive, Scope
 
+#: The whole scheme, RFC 9110 section 5.6.2: ``Bearer-X`` is another one.
+_BEARER = re.compile(rb"bearer(?![!#$%&'*+.^_`|~0-9a-z-])", re.IGNORECASE)
 _HEADER_NAME = re.compile(r"[a-z0-9-]{1,64}")
 
 
@@ -21,7 +23,7 @@ class Bearer:
 
     def token(self, scope: Scope) -> str | None:
         value = _only(scope, b"authorization")
-        if value is None or value[:6].lower() != b"bearer" or value[6:7].isalnum():
+        if value is None or not _BEARER.match(value):
             return None
         if value[6:7] != b" ":
             raise InvalidToken("a Bearer credential is the word, one blank and the token")
@@ -56,9 +58,10 @@ class Cookie:
 
 @dataclass(frozen=True, slots=True)
 class BodyField:
-    """A property of a JSON body, e.g. ``BodyField("session")``.  The app receives the body untouched.
+    """A property of a JSON body, e.g. ``BodyField("session")``.  The app receives the same bytes.
 
-    A body of more than `limit` bytes is not inspected and counts as no session.
+    A body of more than `limit` bytes is not inspected and counts as no session.  What was read of a body reaches
+    the app in one message.
     """
 
     name: str
@@ -74,9 +77,14 @@ class BodyField:
         """The body, if it is whole and one to look into, else nothing; and a `receive` that plays it back."""
         if not self._promising(scope):
             return b"", receive
-        messages, whole = await _read(receive, self.limit)
-        body = b"".join(message.get("body", b"") for message in messages)
-        return (body if whole else b""), _replay(messages, receive)
+        body, end = await _read(receive, self.limit)
+        gone = end["type"] != "http.request"
+        more = gone or end.get("more_body", False)
+        messages: list[Message] = (
+            [{"type": "http.request", "body": body, "more_body": more}] if body or not gone else []
+        )
+        inspected = b"" if more or len(body) > self.limit else body
+        return inspected, _replay([*messages, end] if gone else messages, receive)
 
     def token(self, body: bytes) -> str | None:
         """The token in a body.
@@ -94,19 +102,23 @@ class BodyField:
         return scope["type"] == "http" and json_kind and length.isdigit() and int(length[:20]) <= self.limit
 
     def _find(self, body: bytes) -> str | None:
-        def checked(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-            if sum(name == self.name for name, _ in pairs) > 1:
-                raise InvalidToken(f"the body names {self.name} twice")
-            return dict(pairs)
-
         try:
-            document = json.loads(body, object_pairs_hook=checked)
+            document = json.loads(body, object_pairs_hook=_Members)
         except (ValueError, RecursionError):
             return None  # The app will say what is wrong with its body.
-        value = document.get(self.name) if isinstance(document, dict) else None
-        if value is None or isinstance(value, str):
-            return value
-        raise InvalidToken(f"{self.name} in the body is not a string")
+        # What stands further in, once or twice, is the app's.
+        values = [value for name, value in document if name == self.name] if isinstance(document, _Members) else []
+        if len(values) > 1:
+            raise InvalidToken(f"the body names {self.name} twice")
+        if not values or values[0] is None:
+            return None
+        if not isinstance(values[0], str):
+            raise InvalidToken(f"{self.name} in the body is not a string")
+        return values[0]
+
+
+class _Members(list[tuple[str, Any]]):
+    """A JSON object as it was written: a name may stand twice."""
 
 
 Credential = Bearer | Cookie | Header | BodyField
@@ -125,18 +137,17 @@ def _ascii(value: bytes, what: str) -> str:
     return value.decode()
 
 
-async def _read(receive: Receive, limit: int) -> tuple[list[Message], bool]:
-    """Messages until the body ends, the client goes or `limit` is passed; and whether the body is whole."""
-    messages: list[Message] = []
-    size = 0
+async def _read(receive: Receive, limit: int) -> tuple[bytes, Message]:
+    """What came until the body ended, the client went or `limit` was passed; and the message that ended it.
+
+    Only bytes are kept: of messages, empty ones too, a client may send any number.
+    """
+    body = bytearray()
     while True:
         message = await receive()
-        messages.append(message)
-        size += len(message.get("body", b""))
-        if message["type"] != "http.request" or size > limit:
-            return messages, False
-        if not message.get("more_body", False):
-            return messages, True
+        body += message.get("body", b"")
+        if message["type"] != "http.request" or not message.get("more_body", False) or len(body) > limit:
+            return bytes(body), message
 
 
 def _replay(messages: list[Message], receive: Receive) -> Receive:

@@ -105,10 +105,11 @@ def _check(value: object, path: str, depth: int) -> None:
             if not isinstance(key, str):
                 raise InvalidData(f"{path} has a key of type {type(key).__name__}; JSON keys are strings")
             if type(item) not in _PLAIN:
-                _check(item, f"{path}.{key}", depth - 1)
+                # Keys further in may be data, and messages hold none.
+                _check(item, f"{path}.{key}" if depth == MAX_DEPTH else path, depth - 1)
     elif isinstance(value, list | tuple):
         for item in value:
             if type(item) not in _PLAIN:
                 _check(item, f"{path}[]", depth - 1)
     elif value is not None and not isinstance(value, str | int | float):
-        raise InvalidData(f"{path} is a {type(value).__name__}, which JSON cannot hold; convert it first")
+        raise InvalidData(f"{path}: JSON cannot hold a {type(value).__name__}; convert it first")

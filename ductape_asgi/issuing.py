@@ -252,11 +252,18 @@ def check_owner(policy: TagPolicy, document: bytes, who: str | None) -> None:
     """Whether new data is still about the same person.
 
     Raises:
-        InvalidData: its selector finds another identifier.
+        InvalidData: its selector finds anything else than the session's identifier.
     """
-    found = policy.identifier_in(json.loads(document))
-    if found is not None and found != who:
-        raise InvalidData(f"data[{policy.selector!r}] is not the session's identifier; start a new session instead")
+    found = dig(json.loads(document), policy.selector)
+    if found is None:
+        return
+    with suppress(InvalidData):
+        if check_identifier(found) == who:
+            return
+    raise InvalidData(
+        f"data[{policy.selector!r}] is not the session's identifier, which update never changes: leave it out, start a "
+        f"new session, or have TagPolicy({policy.tag!r}, selector=...) name another place"
+    )
 
 
 def _cookie_writer(

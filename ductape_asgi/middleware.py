@@ -104,6 +104,8 @@ class DuctapeMiddleware:
         for name, flag in (("required", required), ("set_user", set_user)):
             if not isinstance(flag, bool):
                 raise ConfigurationError(f"{name}={flag!r}: use True or False")
+        if not isinstance(state_key, str) or not state_key:
+            raise ConfigurationError(f'state_key={state_key!r}: give a name on request.state, such as "session"')
         tags = _tags(sessions, tag)
         self.app = app
         options = Options(

@@ -231,6 +231,8 @@ class CookiePolicy:
             raise ConfigurationError(f"cookie name={self.name!r}: use 1 to 64 letters, digits, '_' or '-'")
         if self.domain is not None and not (isinstance(self.domain, str) and _DOMAIN.fullmatch(self.domain)):
             raise ConfigurationError(f'cookie domain={self.domain!r}: use a host name such as "example.com"')
+        if not isinstance(self.secure, bool):
+            raise ConfigurationError(f"cookie secure={self.secure!r}: use True or False")
         if self.samesite not in ("lax", "strict", "none"):
             raise ConfigurationError(f'samesite={self.samesite!r}: use "lax", "strict" or "none"')
         if self.samesite == "none" and not self.secure:

@@ -8,8 +8,10 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from importlib.util import find_spec
+from itertools import takewhile
 from typing import Any, NotRequired, Required, get_args, get_origin, get_type_hints
 
 from .errors import ConfigurationError, InvalidData
@@ -31,11 +33,26 @@ class Schema:
         """`data` (a dict or an instance of the schema) as JSON that `load` will accept.
 
         Raises:
-            InvalidData: it does not fit the schema, or JSON cannot hold it.
+            InvalidData: it does not fit the schema, or would not come back from JSON as it is.
         """
-        document = dump_json(data if isinstance(data, dict) else self._plain(data))
-        self.check(document)
+        if isinstance(data, dict) or self.load is None:
+            document = dump_json(data)
+            self.check(document)
+        else:
+            document = dump_json(self._plain(data))
+            self._check_return(data, self.load(document))
         return document
+
+    def _check_return(self, data: object, back: object) -> None:
+        try:
+            same = _same(data, back)
+        except Exception as error:  # `__eq__` of the application may run in there
+            raise InvalidData(f"data cannot be compared: {type(error).__name__}") from None
+        if not same:
+            raise InvalidData(
+                f"this {type(data).__name__} would come back from JSON as another one (a secret, a field left out, a "
+                "serialiser or subclass of one's own): give a dict of what shall be kept"
+            )
 
     def _plain(self, data: object) -> Any:
         try:
@@ -59,15 +76,25 @@ def schema_for(kind: object) -> Schema:
     """The `Schema` for what a `TagPolicy` names.
 
     Raises:
-        ConfigurationError: not a supported kind of type, or the library it needs is not installed.
+        ConfigurationError: not a supported kind of type, one with fields that JSON cannot hold, or the library it
+            needs is not installed.
     """
+    try:
+        return _schema_for(kind)
+    except ConfigurationError:
+        raise
+    except Exception as error:  # each library has its own errors for a type that it cannot read
+        raise ConfigurationError(f"schema={_name(kind)} cannot be read from JSON: {error}") from error
+
+
+def _schema_for(kind: object) -> Schema:
     if kind is None:
         return Schema(None, lambda data: data)
     if isinstance(kind, type) and hasattr(kind, "__struct_fields__"):
         return _msgspec_schema(kind)
     if isinstance(kind, type) and hasattr(kind, "__pydantic_validator__"):
         return _pydantic_schema(kind)
-    if dataclasses.is_dataclass(kind) or _is_typed_dict(kind):
+    if (isinstance(kind, type) and dataclasses.is_dataclass(kind)) or _is_typed_dict(kind):
         if find_spec("pydantic"):
             return _pydantic_schema(_for_pydantic(kind) if _is_typed_dict(kind) else kind)
         if find_spec("msgspec"):
@@ -98,19 +125,40 @@ def _pydantic_schema(kind: Any) -> Schema:
     pydantic = importlib.import_module("pydantic")
     adapter = pydantic.TypeAdapter(kind)
 
+    @cache
+    def fields() -> frozenset[str]:
+        return frozenset(_fields_in(adapter.core_schema))
+
     def load(document: bytes) -> Any:
         try:
             return adapter.validate_json(document)
         except pydantic.ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"]) or "data"
+            # A key of a mapping, or a field that the schema does not have, is data.
+            ours = takewhile(lambda part: isinstance(part, int) or part in fields(), first["loc"])
+            where = ".".join(map(str, ours)) or "data"
             raise InvalidData(f"data does not fit {_name(kind)}: {where}: {first['type']}") from None
 
     def to_dict(data: object) -> Any:
         _check_kind(data, kind)
-        return adapter.dump_python(data, mode="json")
+        # By alias, as `load` reads it, and without computed fields.  Warnings would show values; `dump` compares.
+        return adapter.dump_python(data, mode="json", by_alias=True, round_trip=True, warnings=False)
 
     return Schema(_guarded(load, kind), to_dict)
+
+
+def _fields_in(core_schema: Any) -> Iterator[str]:
+    """The names and aliases of all fields in a core schema of pydantic's."""
+    if isinstance(core_schema, list | tuple):
+        for item in core_schema:
+            yield from _fields_in(item)
+    elif isinstance(core_schema, Mapping):
+        fields = core_schema.get("fields")
+        if isinstance(fields, dict):
+            yield from fields
+        yield from (core_schema[key] for key in ("name", "validation_alias") if isinstance(core_schema.get(key), str))
+        for item in core_schema.values():
+            yield from _fields_in(item)
 
 
 def _msgspec_schema(kind: Any) -> Schema:
@@ -149,6 +197,29 @@ def _for_pydantic(kind: Any) -> Any:
 def _check_kind(data: object, kind: Any) -> None:
     if not isinstance(kind, type) or _is_typed_dict(kind) or not isinstance(data, kind):
         raise InvalidData(f"data must be a dict or a {_name(kind)}, not {type(data).__name__}")
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two values are equal, as far as JSON can tell: a list is as good as a tuple, and a class needs no
+    ``__eq__`` where it has fields."""
+    if one == other:
+        return True
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if type(one) is not type(other):
+        return False
+    ours, theirs = _members(one), _members(other)
+    return bool(ours) and ours.keys() == theirs.keys() and all(_same(ours[name], theirs[name]) for name in ours)
+
+
+def _members(value: Any) -> dict[str, Any]:
+    if isinstance(value, dict):
+        return value
+    if dataclasses.is_dataclass(value):
+        names: Any = [field.name for field in dataclasses.fields(value)]
+    else:
+        names = getattr(type(value), "__struct_fields__", None) or getattr(type(value), "model_fields", ())
+    return {name: getattr(value, name) for name in names} | (getattr(value, "model_extra", None) or {})
 
 
 def _name(kind: object) -> str:

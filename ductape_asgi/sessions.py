@@ -69,7 +69,7 @@ class Sessions:
         algorithm: str = "EdDSA",
         clock: Callable[[], float] = time.time,
     ) -> None:
-        check_options(cookies, algorithm, on_stale, cache_size)
+        check_options(cookies, algorithm, on_stale, cache_size, clock)
         self.cookies = cookies
         self._tags = policies_by_tag(tags)
         self._default_policies: LRUCache[str, TagPolicy] = LRUCache(maxsize=256)
@@ -155,7 +155,8 @@ class Sessions:
         Args:
             tag: the session type, e.g. ``"user-session"``.
             data: what the application wants to know on each request; sealed.  A dict, or an instance of the schema.
-            identifier: whose session it is; else it is found in the data by the tag's selector.
+            identifier: whose session it is; else it is found in the data by the tag's selector.  Where the data
+                names somebody else there, `update` will not take the same data again.
             expires_in: life of each access token of this session; else the tag's.
             client: where the sign-in comes from; an ASGI scope will do.
             replaces: id of a session that this one follows; it has ended when this answers.

@@ -9,16 +9,23 @@ from .keys import ALGORITHMS, Keyring, load_publishable_key
 from .models import Realm
 from .policy import CookiePolicy, TagPolicy
 
+#: The cache makes its places beforehand, and each entry takes a few thousand bytes.
+_LARGEST_CACHE = 10_000_000
 
-def check_options(cookies: object, algorithm: object, on_stale: object, cache_size: object) -> None:
+
+def check_options(cookies: object, algorithm: object, on_stale: object, cache_size: object, clock: object) -> None:
     if cookies is not None and not isinstance(cookies, CookiePolicy):
         raise ConfigurationError(f"cookies={cookies!r}: give CookiePolicy(...), or None for no cookies")
     if algorithm not in ALGORITHMS:
         raise ConfigurationError(f"algorithm={algorithm!r}: use one of {', '.join(ALGORITHMS)}")
     if on_stale not in ("check_store", "refuse"):
         raise ConfigurationError(f'on_stale={on_stale!r}: use "check_store" or "refuse"')
-    if type(cache_size) is not int or cache_size < 0:
-        raise ConfigurationError(f"cache_size={cache_size!r}: give how many verified tokens to keep, from 0")
+    if type(cache_size) is not int or not 0 <= cache_size <= _LARGEST_CACHE:
+        raise ConfigurationError(
+            f"cache_size={cache_size!r}: give how many verified tokens to keep, from 0 to {_LARGEST_CACHE}"
+        )
+    if not callable(clock):
+        raise ConfigurationError(f"clock={clock!r}: give a callable that answers Unix seconds, such as time.time")
 
 
 def check_found(options: Mapping[str, object]) -> None:

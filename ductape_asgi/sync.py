@@ -25,7 +25,7 @@ class SyncSessions:
     """The same verbs as `Sessions` has, for code in a worker thread of a running event loop.
 
     Servers run ``def`` handlers in such threads.  In the loop's own thread, or where no loop has opened the
-    `Sessions`, a verb raises ``RuntimeError``: there, await it, or use ``anyio.run``.
+    `Sessions`, a verb raises ``RuntimeError``: there, await it, or use ``anyio.run``.  `inspect` works anywhere.
     """
 
     def __init__(self, sessions: Sessions) -> None:
@@ -39,7 +39,7 @@ class SyncSessions:
         self.revoke_all = bridged(sessions.revoke_all)
         self.list = bridged(sessions.list)
         self.update = bridged(sessions.update)
-        self.inspect = bridged(sessions.inspect)
+        self.inspect = _at_once(sessions.inspect)
         self.purge = bridged(sessions.purge)
         self.health = bridged(sessions.health)
 
@@ -57,6 +57,21 @@ def _from_thread(verb: Callable[P, Coroutine[Any, Any, R]], lifetime: Lifetime) 
             return anyio.from_thread.run(call, token=token)
         except anyio.RunFinishedError:
             raise RuntimeError(_NO_LOOP) from None
+
+    return run
+
+
+def _at_once(verb: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
+    """For a verb that waits for nothing, and so needs no loop."""
+
+    @wraps(verb)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            verb(*args, **kwargs).send(None)
+        except StopIteration as done:
+            answer: R = done.value
+            return answer
+        raise RuntimeError(f"{verb.__name__} was to wait for nothing")
 
     return run
 

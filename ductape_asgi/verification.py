@@ -78,20 +78,31 @@ class Verifier:
     ) -> Session[Any]:
         if isinstance(token, str) and len(token) > MAX_TOKEN:
             raise InvalidToken(f"a token has at most {MAX_TOKEN} characters")
-        trusted = self._feed.fresh() or await self._prove()
+        trusted = self._feed.fresh() or await self._prove(context, token)
         entry = self._cached(token) if trusted and not fresh else None
         if entry is not None:
             session = self._hit(context, policies, entry)
             if session is not None:
                 return session
-        if not trusted and self._on_stale == "refuse":
-            raise StoreUnavailable("revocations cannot be followed now, and on_stale='refuse'")
         loop = await self._worker.ready()
         return await self._miss(context, policies, token, loop if trusted and not fresh else None)
 
-    async def _prove(self) -> bool:
-        await self._worker.ready()
-        return await self._feed.prove()
+    async def _prove(self, context: RealmContext, token: str | None) -> bool:
+        """Whether the cache may be trusted; else, the store is asked.
+
+        Raises:
+            SessionError: `token` is none of ours, which can be told whatever the store does.
+            StoreUnavailable: it cannot be opened, or `on_stale` has it that nothing is asked.
+        """
+        try:
+            await self._worker.ready()
+            trusted = await self._feed.prove()
+            if not trusted and self._on_stale == "refuse":
+                raise StoreUnavailable("revocations cannot be followed now, and on_stale='refuse'")
+        except StoreUnavailable:
+            context.access_tokens.read(token)
+            raise
+        return trusted
 
     def _cached(self, token: object) -> Entry | None:
         if not isinstance(token, str) or len(token) < TAIL or not token.isascii():

@@ -79,6 +79,9 @@ async def test_the_bearer_scheme_is_read_in_any_case(
         b"Bearer  %s",
         b"Bearer %s ",
         b"Bearer\t%s",
+        b"Bearer:%s",
+        b"Bearer,%s",
+        b"Bearer\xff%s",
         b"Bearer %s,x",
         b'Bearer "%s"',
         b"Bearer \xff",
@@ -105,7 +108,7 @@ async def test_a_bad_bearer_never_falls_back_to_the_cookie(
 ) -> None:
     for _ in range(3):
         await call(middleware, headers=[cookie(issued.token)])
-        for bad in (b"Bearer x", b"Bearer ", b"Bearer", b"Bearer \xff"):
+        for bad in (b"Bearer x", b"Bearer ", b"Bearer", b"Bearer\tx", b"Bearer,x", b"Bearer \xff", b"Bearer\xff"):
             answer = await call(middleware, headers=[(b"authorization", bad), cookie(issued.token)])
             assert answer.session is None
             assert answer.error is not None
@@ -179,7 +182,20 @@ async def test_a_cookie_of_another_name_is_not_ours(
 
 
 @pytest.mark.parametrize(
-    "authorization", [b"Basic dXNlcjpwYXNz", b"Negotiate x", b"Digest a=b", b"Bearerish x", b"", b"x"]
+    "authorization",
+    [
+        b"Basic dXNlcjpwYXNz",
+        b"Negotiate x",
+        b"Digest a=b",
+        b"Bearerish x",
+        b"Bearer-X abc",
+        b"Bearer_x abc",
+        b"bearer.2 abc",
+        b"Bearer~ abc",
+        b"Bearer!",
+        b"",
+        b"x",
+    ],
 )
 async def test_another_scheme_is_left_alone(
     middleware: DuctapeMiddleware, issued: IssuedSession, authorization: bytes
@@ -287,13 +303,71 @@ async def test_a_body_field_holds_the_token_and_the_body_is_replayed_untouched(
     assert app.bodies == [[{"type": "http.request", "body": body, "more_body": False}]] * 3
 
 
-async def test_a_chunked_body_is_replayed_chunk_by_chunk(inspecting: DuctapeMiddleware, issued: IssuedSession) -> None:
+async def test_a_chunked_body_is_replayed_in_one_piece(inspecting: DuctapeMiddleware, issued: IssuedSession) -> None:
     body = body_of(issued.token)
     chunks = [body[:1], b"", body[1:50], body[50:], b""]
     assert who(await call(inspecting, method="POST", headers=[JSON], body=chunks)) == "ann"
     app: Any = inspecting.app
-    assert [message["body"] for message in app.bodies[0]] == chunks
-    assert [message["more_body"] for message in app.bodies[0]] == [True] * 4 + [False]
+    assert app.bodies == [[{"type": "http.request", "body": body, "more_body": False}]]
+
+
+async def test_empty_messages_take_no_memory(sessions: Sessions) -> None:
+    """300 000 empty DATA frames of HTTP/2 are a body of no bytes."""
+    sent = 0
+    most_alive = 0
+
+    class Message(dict[str, Any]):
+        """One that can be counted."""
+
+        alive = 0
+
+        def __init__(self, **members: Any) -> None:
+            super().__init__(members)
+            Message.alive += 1
+
+        def __del__(self) -> None:
+            Message.alive -= 1
+
+    async def receive() -> Any:
+        nonlocal sent, most_alive
+        sent += 1
+        message = Message(type="http.request", body=b"", more_body=sent < 2_000)
+        most_alive = max(most_alive, Message.alive)
+        return message
+
+    async def send(message: Any) -> None:
+        pass
+
+    middleware = DuctapeMiddleware(App(reads=True), sessions=sessions, tag=TAG, credentials=[BodyField("session")])
+    await middleware(scope_of(method="POST", headers=[JSON]), receive, send)
+    assert sent == 2_000
+    assert most_alive < 10
+
+
+@pytest.mark.parametrize("more", [True, False])
+async def test_a_body_too_large_to_inspect_says_whether_more_comes(sessions: Sessions, more: bool) -> None:
+    app = App(reads=True)
+    middleware = DuctapeMiddleware(app, sessions=sessions, tag=TAG, credentials=[BodyField("session", limit=20)])
+    chunks = [b"{" + b" " * 9, b" " * 11, *([b"", b" " * 5, b"}"] if more else [])]
+    await call(middleware, method="POST", headers=[JSON], body=chunks)
+    first, *rest = app.bodies[0]
+    assert first == {"type": "http.request", "body": b"{" + b" " * 20, "more_body": more}
+    assert [message["body"] for message in rest] == chunks[2:]
+
+
+async def test_a_client_that_goes_before_any_byte_is_gone_for_the_app_too(sessions: Sessions) -> None:
+    app = App(reads=True)
+    middleware = DuctapeMiddleware(app, sessions=sessions, tag=TAG, credentials=[BodyField("session")])
+    inbox = [{"type": "http.disconnect"}, {"type": "http.request", "body": b"", "more_body": True}]
+
+    async def receive() -> dict[str, Any]:
+        return inbox.pop()
+
+    async def send(message: Any) -> None:
+        pass
+
+    await middleware(scope_of(method="POST", headers=[JSON]), receive, send)
+    assert app.bodies == [[{"type": "http.disconnect"}]]
 
 
 @pytest.mark.parametrize("announced", [True, False])
@@ -390,6 +464,21 @@ async def test_a_nested_field_of_the_name_is_not_the_credential(
     assert (answer.session, answer.error) == (None, None)
 
 
+async def test_only_a_field_at_the_top_may_not_stand_twice(
+    inspecting: DuctapeMiddleware, issued: IssuedSession
+) -> None:
+    twice = '{"session": 1, "session": {"session": 2, "session": 3}}'
+    for body in (f'{{"a": {twice}, "session": "{issued.token}"}}', f'{{"session": "{issued.token}", "a": [{twice}]}}'):
+        assert who(await call(inspecting, method="POST", headers=[JSON], body=body.encode())) == "ann"
+    for body in (f"[{twice}]", f'{{"a": {twice}}}'):
+        answer = await call(inspecting, method="POST", headers=[JSON], body=body.encode())
+        assert (answer.session, answer.error) == (None, None)
+    for body in (twice, f'{{"session": null, "a": {{}}, "session": "{issued.token}"}}', f'{{"session": {twice}}}'):
+        answer = await call(inspecting, method="POST", headers=[JSON], body=body.encode())
+        assert answer.session is None
+        assert isinstance(answer.error, InvalidToken)
+
+
 async def test_a_client_that_goes_in_mid_body_is_no_session(sessions: Sessions) -> None:
     app = App(reads=True)
     middleware = DuctapeMiddleware(app, sessions=sessions, tag=TAG, credentials=[BodyField("session")])
@@ -403,7 +492,10 @@ async def test_a_client_that_goes_in_mid_body_is_no_session(sessions: Sessions) 
         outbox.append(message)
 
     await middleware(scope_of(method="POST", headers=[JSON]), receive, send)
-    assert [message["type"] for message in app.bodies[0]] == ["http.request", "http.disconnect"]
+    assert app.bodies[0] == [
+        {"type": "http.request", "body": b'{"sess', "more_body": True},
+        {"type": "http.disconnect"},
+    ]
     assert outbox[0]["status"] == 200
 
 

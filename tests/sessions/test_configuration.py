@@ -7,6 +7,7 @@ import re
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,11 @@ from ductape_asgi.stores.memory import MemoryStore
 
 KEY = new_access_key()
 GOOD: dict[str, Any] = {"access_key": KEY, "product": "shop", "env": "prd"}
+
+
+@dataclass
+class Data:
+    userId: str  # noqa: N815
 
 
 def make(**options: Any) -> Sessions:
@@ -75,6 +81,9 @@ BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"cache_size": -1}, "cache_size"),
     ({"cache_size": 1.5}, "cache_size"),
     ({"cache_size": True}, "cache_size"),
+    ({"cache_size": 10**400}, "10000000"),
+    ({"clock": None}, "clock"),
+    ({"clock": 5}, "clock"),
     ({"max_staleness": 0}, "max_staleness"),
     ({"max_staleness": -1}, "max_staleness"),
     ({"max_staleness": "soon"}, "max_staleness"),
@@ -121,6 +130,11 @@ BAD_POLICIES: list[tuple[dict[str, Any], str]] = [
     ({"roles": ""}, "roles"),
     ({"roles": [7]}, "roles"),
     ({"permissions": ("a..b",)}, "permissions"),
+    ({"permissions": None}, "permissions"),
+    ({"permissions": 5}, "permissions"),
+    ({"roles": {}}, "roles"),
+    ({"roles": {"role"}}, "roles"),
+    ({"schema": Data("ann")}, "give the class itself"),
 ]
 
 
@@ -141,6 +155,8 @@ BAD_COOKIES: list[tuple[dict[str, Any], str]] = [
     ({"samesite": "Lax"}, "lax"),
     ({"samesite": None}, "lax"),
     ({"samesite": "none", "secure": False}, "secure=True"),
+    ({"secure": None}, "secure"),
+    ({"secure": "no"}, "secure"),
     ({"domain": "example.com", "secure": False}, "secure=True"),
 ]
 

@@ -237,3 +237,13 @@ async def test_the_identifier_of_an_issued_session_is_that_of_its_session(sessio
     refreshed = await sessions.refresh(tag=TAG, refresh_token=issued.refresh_token)
     assert refreshed.identifier == "someone-else"
     assert (await sessions.verify(tag=TAG, token=refreshed.token)).identifier == "someone-else"
+
+
+@pytest.mark.parametrize(
+    "inner", [{"SECRET-KEY": object()}, {"a": {"SECRET-KEY": object()}}, [{"SECRET-KEY": [object()]}], [{"a": {1: 2}}]]
+)
+async def test_what_json_cannot_hold_is_named_by_its_place_at_the_top(sessions: Sessions, inner: Any) -> None:
+    """Keys further in may be data, such as the addresses in a dict of them."""
+    with pytest.raises(InvalidData, match=r"data\.cart") as caught:
+        await sessions.start(tag=TAG, data={**ANN, "cart": inner})
+    assert "SECRET" not in str(caught.value)

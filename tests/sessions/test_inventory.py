@@ -318,6 +318,23 @@ async def test_update_may_leave_the_identifier_out_of_the_data(sessions: Session
     assert refreshed.identifier == "ann"
 
 
+@pytest.mark.parametrize("value", [42, "bob", ["x"]])
+async def test_data_that_disagreed_at_start_is_updated_without_it_or_under_another_selector(
+    make_sessions: MakeSessions, value: Any
+) -> None:
+    data = {"userId": value, "role": "user"}
+    sessions = await make_sessions()
+    issued = await sessions.start(tag=TAG, identifier="alice", data=data)
+    for target in ({"identifier": "alice"}, {"session_id": issued.session_id}):
+        with pytest.raises(InvalidData, match=r"userId.*leave it out.*selector="):
+            await sessions.update(tag=TAG, data=data, **target)  # type: ignore[arg-type]
+    assert await sessions.update(tag=TAG, identifier="alice", data={"role": "guest"}) == 1
+    elsewhere = await make_sessions(tags=[TagPolicy(TAG, selector="login")])
+    assert await elsewhere.update(tag=TAG, identifier="alice", data=data) == 1
+    session = await sessions.verify(tag=TAG, token=issued.token)
+    assert (session.identifier, session.data) == ("alice", data)
+
+
 async def test_update_needs_one_of_identifier_and_session_id(sessions: Sessions) -> None:
     (issued,) = await start(sessions, 1)
     for target in ({}, {"identifier": "ann", "session_id": issued.session_id}):

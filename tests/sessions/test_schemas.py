@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
@@ -112,6 +113,59 @@ async def test_invalid_data_names_the_field_and_not_the_value(typed: Sessions) -
     assert "secret-value" not in str(caught.value)
 
 
+class Item(pydantic.BaseModel):
+    shoeSize: int = pydantic.Field(0, alias="shoe-size")  # noqa: N815
+
+
+class Mappings(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid")
+    counts: dict[str, int] = {}
+    items: dict[str, list[Item]] = {}
+    listed: list[Item] = []
+
+
+@dataclass
+class MappingsData:
+    counts: dict[str, int] = field(default_factory=dict)
+    items: dict[str, list[Item]] = field(default_factory=dict)
+    listed: list[Item] = field(default_factory=list)
+
+
+class MappingsStruct(msgspec.Struct, forbid_unknown_fields=True):
+    counts: dict[str, int] = {}
+    items: dict[str, list[dict[str, int]]] = {}
+    listed: list[dict[str, int]] = []
+
+
+@pytest.mark.parametrize("kind", [Mappings, MappingsData, MappingsStruct], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    ("bad", "named"),
+    [
+        ({"counts": {"SECRET-KEY": "x"}}, "counts"),
+        ({"items": {"SECRET-KEY": [{"shoe-size": "x"}]}}, "items"),
+        ({"listed": [{"shoe-size": 1}, {"shoe-size": "x"}]}, "listed"),
+    ],
+    ids=["value", "deep", "list"],
+)
+def test_what_does_not_fit_is_named_up_to_the_first_key_that_is_data(kind: Any, bad: Any, named: str) -> None:
+    with pytest.raises(InvalidData, match=named) as caught:
+        TagPolicy(TAG, schema=kind).codec.dump(bad)
+    assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [Mappings, MappingsStruct])
+def test_a_field_that_the_schema_does_not_have_is_not_named(kind: Any) -> None:
+    with pytest.raises(InvalidData, match=f"does not fit {kind.__name__}: ") as caught:
+        TagPolicy(TAG, schema=kind).codec.dump({"SECRET-KEY": 1})
+    assert "SECRET" not in str(caught.value)
+
+
+def test_the_fields_of_models_in_lists_are_named_in_full() -> None:
+    for kind in (Mappings, MappingsData):
+        with pytest.raises(InvalidData, match=r"listed\.1\.shoe-size: int_parsing"):
+            TagPolicy(TAG, schema=kind).codec.dump({"listed": [{"shoe-size": 1}, {"shoe-size": "x"}]})
+
+
 async def test_an_instance_of_something_else_is_invalid(typed: Sessions) -> None:
     class Other(pydantic.BaseModel):
         userId: str = "ann"  # noqa: N815
@@ -140,6 +194,22 @@ async def test_a_refresh_gives_data_that_fits_again(typed: Sessions, make_sessio
     await typed.update(tag=TAG, session_id=issued.session_id, data={**GOOD, "age": 31})
     issued = await typed.refresh(tag=TAG, refresh_token=issued.refresh_token)
     assert field_of((await typed.verify(tag=TAG, token=issued.token)).data, "age") == 31
+
+
+@dataclass
+class Unwritable:
+    userId: str  # noqa: N815
+    lock: threading.Lock
+
+
+class UnwritableStruct(msgspec.Struct):
+    lock: list[int] | tuple[int, ...]
+
+
+@pytest.mark.parametrize("kind", [Unwritable, UnwritableStruct])
+def test_a_class_that_cannot_be_read_from_json_is_a_configuration_error(kind: Any) -> None:
+    with pytest.raises(ConfigurationError, match=f"schema={kind.__name__}"):
+        TagPolicy(TAG, schema=kind)
 
 
 @pytest.mark.parametrize("kind", [int, "Model", Model(**GOOD), [Model], lambda: None])  # type: ignore[arg-type]

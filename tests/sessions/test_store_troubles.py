@@ -10,7 +10,7 @@ import pytest
 
 from ductape_asgi import IssuedSession, RevokedSession, Session, Sessions, StoreUnavailable
 
-from .conftest import MakeSessions
+from .conftest import MakeSessions, MakeStore
 from .support import ANN, TAG, Clock, WatchedStore, accepted
 
 pytestmark = pytest.mark.anyio
@@ -162,6 +162,36 @@ async def test_refuse_answers_unavailable_where_the_log_cannot_be_read(
     assert await accepted(sessions, issued.token) == "store_unavailable"
     store_of(sessions).instead.clear()
     assert await accepted(sessions, issued.token) == "ok"
+
+
+REFUSED_WITHOUT_A_STORE = [(None, "missing_token"), ("", "missing_token"), ("x", "invalid_token"), (7, "invalid_token")]
+
+
+@pytest.mark.parametrize(("token", "code"), REFUSED_WITHOUT_A_STORE)
+async def test_what_is_no_token_is_refused_as_such_where_the_log_cannot_be_read(
+    make_sessions: MakeSessions, clock: Clock, token: Any, code: str
+) -> None:
+    sessions = await make_sessions(on_stale="refuse")
+    issued = await sessions.start(tag=TAG, data=ANN)
+    take_down(sessions)
+    clock.advance(5)
+    assert await accepted(sessions, token) == code
+    assert await accepted(sessions, issued.token[:-22] + "A" * 22) == "invalid_token"
+    assert await accepted(sessions, issued.token) == "store_unavailable"
+
+
+@pytest.mark.parametrize("on_stale", ["check_store", "refuse"])
+@pytest.mark.parametrize(("token", "code"), REFUSED_WITHOUT_A_STORE)
+async def test_what_is_no_token_is_refused_as_such_where_the_store_cannot_be_opened(
+    sessions: Sessions, access_key: str, make_store: MakeStore, clock: Clock, on_stale: Any, token: Any, code: str
+) -> None:
+    store = make_store()
+    store.instead["open"] = down
+    there: Any = store
+    closed = Sessions(access_key=access_key, product="shop", env="prd", store=there, on_stale=on_stale, clock=clock)
+    assert await accepted(closed, token) == code
+    issued = await sessions.start(tag=TAG, data=ANN)
+    assert await accepted(closed, issued.token) == "store_unavailable"
 
 
 async def test_a_clock_that_jumps_back_does_not_stretch_the_trust(

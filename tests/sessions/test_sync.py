@@ -17,7 +17,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from ductape_asgi import RevokedSession, Sessions, new_access_key
+from ductape_asgi import InvalidToken, IssuedSession, MissingToken, RevokedSession, Sessions, new_access_key
 
 from .support import ANN, TAG
 
@@ -110,6 +110,26 @@ def test_outside_of_a_worker_thread_there_is_no_loop_to_work_in() -> None:
     sessions = Sessions(access_key=new_access_key(), product="shop", env="prd", store="memory://")
     with pytest.raises(RuntimeError):
         sessions.sync.start(tag=TAG, data=ANN)
+
+
+def test_inspect_needs_no_loop(sessions_at_rest: Sessions) -> None:
+    async def started() -> IssuedSession:
+        return await sessions_at_rest.start(tag=TAG, data=ANN)
+
+    issued = asyncio.run(started())
+    frontend = Sessions(publishable_key=sessions_at_rest.publishable_key)
+    for sessions in (frontend, sessions_at_rest):
+        assert sessions.sync.inspect(token=issued.token).session_id == issued.session_id
+        with pytest.raises(InvalidToken):
+            sessions.sync.inspect(token="x")
+        with pytest.raises(MissingToken):
+            sessions.sync.inspect(token=None)
+
+
+@pytest.mark.anyio
+async def test_inspect_waits_for_nothing_and_may_be_called_in_the_loop(sessions: Sessions) -> None:
+    issued = await sessions.start(tag=TAG, data=ANN)
+    assert sessions.sync.inspect(token=issued.token) == await sessions.inspect(token=issued.token)
 
 
 def test_a_loop_that_has_gone_is_no_loop_to_work_in(sessions_at_rest: Sessions) -> None:
