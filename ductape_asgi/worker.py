@@ -14,6 +14,7 @@ from .errors import RevokedSession, StoreUnavailable
 from .following import following
 from .lifetime import Lifetime
 from .models import Health, Revocation, SessionRecord
+from .realms import RealmContext, Subjects
 from .restoring import end_again
 from .revocations import Feed, boot_clock
 from .stores.base import SessionStore
@@ -62,6 +63,11 @@ class Worker:
             ConfigurationError, StoreUnavailable: the store cannot be opened.
         """
         return await self.lifetime.ensure()
+
+    async def subjects(self, context: RealmContext) -> Subjects:
+        """How persons of a realm are called in the store, from the memory of this process where that may be."""
+        position = self.feed.position
+        return await context.subjects(self.guarded, None if position is None else position.epoch)
 
     def wake(self) -> None:
         """Have work that is due done soon, off the request path."""

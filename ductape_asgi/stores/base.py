@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from ..errors import StoreUnavailable
 from ..models import LogPage, Position, RecordPage, Rotation, SessionRecord
+
+
+class SecretChanged(StoreUnavailable):
+    """`SessionStore.create` was given a secret that the store does not keep: it was emptied, or is another one."""
+
+    def __init__(self) -> None:
+        super().__init__("the session store was emptied or replaced meanwhile; try again")
 
 
 class SessionStore(Protocol):
@@ -47,13 +55,20 @@ class SessionStore(Protocol):
         ...
 
     async def create(
-        self, record: SessionRecord, *, limit: int | None, evict: bool, replaces: str | None, now: float
+        self, record: SessionRecord, *, limit: int | None, evict: bool, replaces: str | None, secret: bytes, now: float
     ) -> tuple[str, ...]:
         """Add a new session, after ending `replaces` (any tag of the same realm) if it is given.
 
         With a `limit`, the person (realm, tag, subject) has at most so many live sessions afterwards: the
         earliest started are ended if `evict`, else nothing at all happens and `SessionLimitReached` is raised.
         Returns the ids that were ended.  Never overwrites: a taken id is `StoreUnavailable`.
+
+        The subject was made with a key that the caller got from `claim_secret`.  In the same atomic step, `secret`
+        has to be what is kept for the record's realm under the name `refresh_key`: in a store that was emptied, or
+        put in another's place, nobody would find the session under its subject.
+
+        Raises:
+            SecretChanged: it is not; nothing has happened.
         """
         ...
 

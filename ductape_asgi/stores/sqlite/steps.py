@@ -8,11 +8,12 @@ the first write, so that other steps may share the transaction.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from ...errors import InvalidData, SessionLimitReached, StoreUnavailable
 from ...models import LogPage, Position, RecordPage, Revocation, Rotation, SessionRecord
+from ..base import SecretChanged
 from ..rules import decide_rotation, read_cursor, rotated, write_cursor
 from .schema import COLUMNS, IDLE_END, LIVE, to_record, to_row
 
@@ -22,6 +23,7 @@ _TRIM_EVERY = 100
 
 FIND = f"SELECT {COLUMNS} FROM sessions WHERE session_id = ?"
 _INSERT = f"INSERT INTO sessions ({COLUMNS}) VALUES ({', '.join('?' * (COLUMNS.count(',') + 1))})"
+_KEPT = "SELECT secret FROM secrets WHERE realm = ? AND name = ?"
 _PERSON = "realm = ? AND tag = ? AND subject = ?"
 
 
@@ -69,9 +71,13 @@ def find(execute: Any, session_id: str) -> SessionRecord | None:
     return None if row is None else SessionRecord(*row)
 
 
+def kept_secrets(execute: Any, realm: str, names: Container[str]) -> dict[str, bytes]:
+    rows = execute("SELECT name, secret FROM secrets WHERE realm = ?", (realm,)).fetchall()
+    return {name: secret for name, secret in rows if name in names}
+
+
 def claim_secret(tx: Transaction, realm: str, offers: Mapping[str, bytes]) -> dict[str, bytes]:
-    rows = tx.execute("SELECT name, secret FROM secrets WHERE realm = ?", (realm,)).fetchall()
-    kept = {name: secret for name, secret in rows if name in offers}
+    kept = kept_secrets(tx.execute, realm, offers)
     if kept:
         return kept
     tx.executemany("INSERT INTO secrets VALUES (?, ?, ?)", [(realm, name, offer) for name, offer in offers.items()])
@@ -79,8 +85,16 @@ def claim_secret(tx: Transaction, realm: str, offers: Mapping[str, bytes]) -> di
 
 
 def create(
-    tx: Transaction, record: SessionRecord, limit: int | None, evict: bool, replaces: str | None, now: float
+    tx: Transaction,
+    record: SessionRecord,
+    limit: int | None,
+    evict: bool,
+    replaces: str | None,
+    secret: bytes,
+    now: float,
 ) -> tuple[str, ...]:
+    if tx.execute(_KEPT, (record.realm, record.refresh_key)).fetchone() != (secret,):
+        raise SecretChanged
     replaced = None if replaces is None else _of_realm(tx, record.realm, replaces)
     excess = [] if limit is None else _excess(tx, record, limit, replaces, now)
     if excess and not evict:

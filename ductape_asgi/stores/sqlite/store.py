@@ -94,12 +94,16 @@ class SQLiteStore:
         return answered
 
     async def claim_secret(self, realm: str, offers: Mapping[str, bytes]) -> dict[str, bytes]:
-        return await self._write(steps.claim_secret, realm, dict(offers))
+        # Most calls only ask.  The reader sees each time whether its file is still the one at the path.
+        kept: dict[str, bytes] = await self._here().lister.do(
+            lambda connection: steps.kept_secrets(connection.execute, realm, offers)
+        )
+        return kept or await self._write(steps.claim_secret, realm, dict(offers))
 
     async def create(
-        self, record: SessionRecord, *, limit: int | None, evict: bool, replaces: str | None, now: float
+        self, record: SessionRecord, *, limit: int | None, evict: bool, replaces: str | None, secret: bytes, now: float
     ) -> tuple[str, ...]:
-        return await self._write(steps.create, record, limit, evict, _storable(replaces), now)
+        return await self._write(steps.create, record, limit, evict, _storable(replaces), secret, now)
 
     async def verify(self, session_id: str, *, generation: int) -> SessionRecord | None:
         session_id = _storable(session_id)

@@ -48,7 +48,7 @@ def new_record(**changes: Any) -> SessionRecord:
 async def start(store: SessionStore, **changes: Any) -> SessionRecord:
     """Create a session without limit or replacement."""
     record = new_record(**changes)
-    await store.create(record, limit=None, evict=False, replaces=None, now=NOW)
+    await create(store, record)
     return record
 
 
@@ -57,7 +57,21 @@ async def start_limited(
 ) -> tuple[SessionRecord, tuple[str, ...]]:
     """Create a session within a limit.  Returns it and the ids that were ended for it."""
     record = new_record(**changes)
-    return record, await store.create(record, limit=limit, evict=evict, replaces=replaces, now=NOW)
+    return record, await create(store, record, limit=limit, evict=evict, replaces=replaces)
+
+
+async def create(
+    store: SessionStore,
+    record: SessionRecord,
+    *,
+    limit: int | None = None,
+    evict: bool = False,
+    replaces: str | None = None,
+) -> tuple[str, ...]:
+    """Create a session with the secret that the store keeps for it."""
+    kept = await store.claim_secret(record.realm, {record.refresh_key: b"the secret"})
+    secret = kept[record.refresh_key]
+    return await store.create(record, limit=limit, evict=evict, replaces=replaces, secret=secret, now=NOW)
 
 
 async def refresh(store: SessionStore, session_id: str, generation: int, **changes: Any) -> Rotation:
