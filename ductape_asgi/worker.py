@@ -144,7 +144,8 @@ class Worker:
 
     async def _write_last_uses(self) -> None:
         while self._seen:
-            step = dict(islice(self._seen.items(), _TOUCH_STEP))
+            # A copy: other loops note uses meanwhile.
+            step = dict(islice(self._seen.copy().items(), _TOUCH_STEP))
             await self.guarded.touch(step)
             for session_id, at in step.items():
                 # What was noted meanwhile is newer, and stays for the next step.

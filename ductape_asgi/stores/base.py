@@ -33,6 +33,10 @@ class SessionStore(Protocol):
     `listen` may be left out: then a worker reads the log on its own, some times in each `max_staleness`.  Every
     call but `open`, `close` and `listen` is given up after a second, by cancelling it; a class that ends all its
     calls by itself, and touches no network, may say so with ``deadline = None``.
+
+    A store whose connections belong to no event loop says so with ``any_loop = True``: then several loops may use it
+    at once, in threads.  Each of them opens it, which does nothing where it is open, and the last one closes it.
+    Without that word, one `Sessions` opens it in one loop at a time, and refuses another.
     """
 
     async def open(self) -> None:

@@ -29,6 +29,7 @@ class MemoryStore:
 
     #: No call of this class waits for anything.
     deadline = None
+    any_loop = True
 
     def __init__(self) -> None:
         self._lock = RLock()

@@ -41,6 +41,7 @@ class SQLiteStore:
     #: Looks are made at once, and what waits for a thread has its own bounds (`handoff.LONGEST_WAIT`, and one second
     #: for other processes' locks).  Cut off from outside, what the disk is about to keep would be reported as failed.
     deadline = None
+    any_loop = True
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         text = os.fspath(path)
