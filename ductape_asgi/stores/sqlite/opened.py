@@ -16,6 +16,7 @@ from ..handoff import Job, Worker, answer
 from . import steps
 from .database import OpenFile, unavailable
 from .doorbell import Doorbell
+from .schema import to_record
 from .writer import Step, Writer
 
 P = ParamSpec("P")
@@ -102,7 +103,7 @@ class Opened:
                 row = self._file.cursor.execute(steps.FIND, (session_id,)).fetchone()
             except sqlite3.Error as error:
                 raise unavailable(error) from error
-        return None if row is None else SessionRecord(*row)
+        return None if row is None else to_record(row)
 
     def look(self, query: Callable[Concatenate[Any, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Read a few rows, in the calling thread."""

@@ -68,7 +68,7 @@ def set_doorbell(tx: Transaction) -> None:
 
 def find(execute: Any, session_id: str) -> SessionRecord | None:
     row = execute(FIND, (session_id,)).fetchone()
-    return None if row is None else SessionRecord(*row)
+    return None if row is None else to_record(row)
 
 
 def kept_secrets(execute: Any, realm: str, names: Container[str]) -> dict[str, bytes]:
@@ -95,7 +95,7 @@ def create(
 ) -> tuple[str, ...]:
     if tx.execute(_KEPT, (record.realm, record.refresh_key)).fetchone() != (secret,):
         raise SecretChanged
-    replaced = None if replaces is None else _of_realm(tx, record.realm, replaces)
+    replaced = None if replaces is None else _look_at(tx, record.realm, replaces, now)
     excess = [] if limit is None else _excess(tx, record, limit, replaces, now)
     if excess and not evict:
         raise SessionLimitReached(f"this person has {limit} live sessions of {record.tag!r} already")
@@ -104,17 +104,20 @@ def create(
     except sqlite3.IntegrityError:
         raise StoreUnavailable("this session id is taken; draw another") from None
     ended: list[str] = []
-    if replaced is not None:
-        _end(tx, replaced.realm, replaced.tag, replaced.session_id)
-        ended += [replaced.session_id] if replaced.live(now) else []
+    if replaces is not None and replaced is not None:
+        tag, live = replaced
+        _end(tx, record.realm, tag, replaces)
+        ended += [replaces] if live else []
     for session_id in excess:
         _end(tx, record.realm, record.tag, session_id)
     return (*ended, *excess)
 
 
-def _of_realm(tx: Transaction, realm: str, session_id: str) -> SessionRecord | None:
-    record = find(tx.execute, session_id)
-    return record if record is not None and record.realm == realm else None
+def _look_at(tx: Transaction, realm: str, session_id: str, now: float) -> tuple[str, bool] | None:
+    """The tag of a session of this realm, and whether it is live: what ending it takes, even if its row is damaged."""
+    found = f"SELECT tag, {LIVE} FROM sessions WHERE session_id = ? AND realm = ?"
+    row = tx.execute(found, (now, now, session_id, realm)).fetchone()
+    return None if row is None else (row[0], bool(row[1]))
 
 
 def _excess(tx: Transaction, record: SessionRecord, limit: int, replaces: str | None, now: float) -> list[str]:
@@ -166,11 +169,11 @@ def reseal(tx: Transaction, record: SessionRecord) -> None:
 
 
 def revoke(tx: Transaction, realm: str, tag: str, session_id: str, now: float) -> bool:
-    record = _of_realm(tx, realm, session_id)
-    if record is None or record.tag != tag:
+    found = _look_at(tx, realm, session_id, now)
+    if found is None or found[0] != tag:
         return False
     _end(tx, realm, tag, session_id)
-    return record.live(now)
+    return found[1]
 
 
 def revoke_all(tx: Transaction, realm: str, tag: str, subject: str, spare: str | None, now: float) -> int:
