@@ -38,8 +38,9 @@ class SQLiteStore:
         ConfigurationError: `path` names no file (``""``, ``":memory:"``).
     """
 
-    #: Looks are made at once, and what waits for a thread has its own bounds (`handoff.LONGEST_WAIT`, and one second
-    #: for other processes' locks).  Cut off from outside, what the disk is about to keep would be reported as failed.
+    #: Looks are made at once, and what waits for a thread has its own bounds (`handoff.LONGEST_WAIT`, and
+    #: `writer.PATIENCE` for other processes' locks).  Cut off from outside, what the disk is about to keep would be
+    #: reported as failed.
     deadline = None
     any_loop = True
 
