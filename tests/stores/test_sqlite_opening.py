@@ -17,7 +17,7 @@ import pytest
 
 from ductape_asgi.errors import ConfigurationError, StoreUnavailable
 from ductape_asgi.stores.sqlite import SQLiteStore, database, schema, steps
-from ductape_asgi.testing.contract.records import must_read, start
+from ductape_asgi.testing.contract.records import ids_of, must_read, start
 
 pytestmark = pytest.mark.anyio
 
@@ -299,3 +299,13 @@ async def test_long_tables_are_searched_by_index(path: Path, index: str, query: 
     with closing(sqlite3.connect(path)) as connection:
         plan = connection.execute(f"EXPLAIN QUERY PLAN {query}", ("x",) * query.count("?")).fetchall()
     assert [index in step for *_, step in plan] == [True]
+
+
+async def test_closing_leaves_the_whole_store_in_one_file(path: Path) -> None:
+    for _ in range(20):
+        store = SQLiteStore(path)
+        await store.open()
+        record = await start(store)
+        assert record.session_id in await ids_of(store)
+        await store.close()
+        assert not path.with_name("sessions.db-wal").exists()

@@ -81,19 +81,24 @@ class Opened:
             raise
 
     async def stop(self) -> None:
-        for left in self._leave():
-            await left.outcome()
+        self._end_looks()
+        try:
+            await self.lister.leave().outcome()
+        finally:
+            # Last and alone: of two connections that close at once, neither puts SQLite's log back into the file.
+            await self.writer.leave().outcome()
 
     def abandon(self) -> None:
         """As `stop`, without waiting for the end."""
         if not self.inherited():
-            self._leave(awaited=False)
+            self._end_looks()
+            self.lister.leave(awaited=False)
+            self.writer.leave(awaited=False)
 
-    def _leave(self, *, awaited: bool = True) -> list[Job[None]]:
+    def _end_looks(self) -> None:
         with self._lock:
             self._closed = True
             self._file.close()
-        return [worker.leave(awaited=awaited) for worker in (self.lister, self.writer)]
 
     def find(self, session_id: str) -> SessionRecord | None:
         """The record of a session: the one look that is made with every cold verification."""
