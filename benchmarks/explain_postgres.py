@@ -136,7 +136,8 @@ def _cases(rows: int, epoch: str, head: int) -> Iterator[tuple[str, tuple[Any, .
     now = float(_NOW)
     yield "find", (some,)
     yield "mark_seen", (_id("s", rows // 2 * 2), 1)
-    yield "insert", record
+    yield "insert", (*record, b"secret")
+    yield "proven", ("shop:prd", "key-1", b"secret")
     yield "insert_limited", (*record, 3, True, other, now)
     yield "insert_limited of a heavy person", (*record[:3], "heavy", *record[4:], 990, True, None, now)
     yield "rotate", (some, 1, "key-2", None, now)

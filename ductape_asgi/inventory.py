@@ -96,7 +96,8 @@ class Inventory:
     async def _subject(self, context: RealmContext, identifier: object) -> str:
         who = check_identifier(identifier)
         await self._worker.ready()
-        return (await context.pseudonyms(self._worker.guarded)).of_identifier(who)
+        # Asked each time: with the key of a store that was replaced since, nobody would be found, and nobody ended.
+        return (await context.ask_subjects(self._worker.guarded)).pseudonyms.of_identifier(who)
 
     async def _record(self, context: RealmContext, policy: TagPolicy, session_id: str) -> SessionRecord | None:
         """The live session of this id, realm and tag.  Generation -1 belongs to nobody, so nothing is recorded."""

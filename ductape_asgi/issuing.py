@@ -25,7 +25,8 @@ from .models import IssuedSession, Revocation, Rotation, SessionRecord, instant
 from .policy import MAX_EXPIRES_IN, CookiePolicy, Duration, TagPolicy, check_identifier, dig, seconds, whole
 from .realms import RealmContext
 from .refresh_tokens import RefreshClaims
-from .stores.base import route_of
+from .sealing import Pseudonyms
+from .stores.base import SecretChanged, route_of
 from .tokens import MAX_TOKEN, Contents
 from .worker import Worker
 
@@ -61,7 +62,24 @@ class Issuer:
             whole(policy.expires_in) if expires_in is None else seconds(expires_in, "expires_in", most=MAX_EXPIRES_IN)
         )
         await self._worker.ready()
-        record = await self._new_record(context, policy, who, document, life, client)
+        try:
+            return await self._start(context, policy, who, document, life, client, replaces)
+        except SecretChanged:
+            context.forget_subjects()
+            return await self._start(context, policy, who, document, life, client, replaces)
+
+    async def _start(
+        self,
+        context: RealmContext,
+        policy: TagPolicy,
+        who: str | None,
+        document: bytes,
+        life: int,
+        client: object,
+        replaces: str | None,
+    ) -> IssuedSession:
+        subjects = await self._worker.subjects(context)
+        record = self._new_record(context, policy, subjects.pseudonyms, who, document, life, client)
         issued = self._issue(context, policy, record, who, document)
         self._check_size(issued.token)
         ended = await self._worker.guarded.create(
@@ -69,6 +87,7 @@ class Issuer:
             limit=policy.max_sessions if who is not None else None,
             evict=policy.on_limit == "evict_oldest",
             replaces=replaces,
+            secret=subjects.kept,
             now=record.created_at,
         )
         for session_id in ended:
@@ -99,7 +118,7 @@ class Issuer:
         )
         await self._worker.ready()
         # Seals the pseudonym key with every access key of ours, so that each alone finds this session later.
-        await context.pseudonyms(self._worker.guarded)
+        await self._worker.subjects(context)
         noted = self._worker.feed.endings.count
         rotation = await self._worker.guarded.rotate(
             claims.session_id,
@@ -144,11 +163,17 @@ class Issuer:
         )
         self._check_size(token)
 
-    async def _new_record(
-        self, context: RealmContext, policy: TagPolicy, who: str | None, document: bytes, life: int, client: object
+    def _new_record(
+        self,
+        context: RealmContext,
+        policy: TagPolicy,
+        pseudonyms: Pseudonyms,
+        who: str | None,
+        document: bytes,
+        life: int,
+        client: object,
     ) -> SessionRecord:
         now = self._worker.clock()
-        pseudonyms = await context.pseudonyms(self._worker.guarded)
         person = None if who is None else pseudonyms.of_identifier(who)
         session_id = b64encode(self._random_bytes(16)) + route_of(self._worker.store, context.audience, person)
         subject = pseudonyms.of_anonymous(session_id) if person is None else person

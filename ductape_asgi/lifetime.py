@@ -1,14 +1,16 @@
 """Opening and closing, counted, in whichever event loop is running; and what runs in the background meanwhile.
 
 A `Sessions` outlives loops: test clients make one a request, scripts call `asyncio.run` twice, servers fork.
-What was opened in a loop that has gone, or in a parent process, is opened anew.
+What was opened in a loop that has gone, or in a parent process, is opened anew.  Loops that live at the same
+time, in threads, have an opening each, and the store stays open until the last of them has let go of it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -17,7 +19,8 @@ import anyio.lowlevel
 from anyio.lowlevel import EventLoopToken
 
 from .audit import logger
-from .errors import DuctapeError
+from .errors import ConfigurationError, DuctapeError
+from .latch import Latch
 from .stores.base import SessionStore
 
 #: How long work that is due waits for more of its kind, in seconds.
@@ -27,7 +30,7 @@ Work = Callable[[], Coroutine[Any, Any, None]]
 
 
 class _Opened:
-    """One opening: where it happened, how many share it, and what runs in its background."""
+    """One opening: in which loop it happened, how many share it there, and what runs in its background."""
 
     def __init__(self, token: EventLoopToken) -> None:
         self.token = token
@@ -40,16 +43,16 @@ class _Opened:
         for task in self.tasks:
             task.scope.cancel()
 
-    def abandon(self) -> bool:
-        """End the background tasks from another loop.  False where its loop has gone or is another process's."""
+    def alive(self) -> bool:
+        """False where its loop has gone, or is another process's."""
         loop: Any = self.token.native_token
+        if self.pid != os.getpid():
+            return False
+        if isinstance(loop, asyncio.AbstractEventLoop):
+            return not loop.is_closed()
         try:
-            if self.pid != os.getpid():
-                return False
-            (loop.call_soon_threadsafe if isinstance(loop, asyncio.AbstractEventLoop) else loop.run_sync_soon)(
-                self.cancel
-            )
-        except RuntimeError:  # asyncio's for a closed loop; trio's RunFinishedError is one, too
+            loop.run_sync_soon(lambda: None)
+        except RuntimeError:  # trio's RunFinishedError is one
             return False
         return True
 
@@ -98,29 +101,36 @@ class Lifetime:
         self._housekeeping = housekeeping
         self._interval = interval
         self._beside = beside
-        self._opened: _Opened | None = None
-        self._gate: tuple[object, anyio.Lock] | None = None
+        self._opened: dict[object, _Opened] = {}
+        self._turns: dict[int, Latch] = {}
         self._failure: DuctapeError | None = None
         self._failures = 0
 
     def is_open(self) -> bool:
         """Whether it is open in the running loop of this process."""
-        opened = self._opened
-        return opened is not None and opened.pid == os.getpid() and opened.token == anyio.lowlevel.current_token()
+        return self._here() is not None
+
+    def _here(self) -> _Opened | None:
+        opened = self._opened.get(anyio.lowlevel.current_token().native_token)
+        return opened if opened is not None and opened.pid == os.getpid() else None
 
     @property
     def token(self) -> EventLoopToken | None:
-        """The event loop in which it is open, if it is."""
-        return None if self._opened is None else self._opened.token
+        """The event loop in which it is open, if it is; of several, one that has entered it, else the last."""
+        openings = [opened for opened in reversed(list(self._opened.values())) if opened.alive()]
+        chosen = next((opened for opened in openings if opened.users), openings[0] if openings else None)
+        return None if chosen is None else chosen.token
 
     async def ensure(self) -> object:
         """Open here, unless it is open.  Returns what stands for the running event loop.
 
         Raises:
             ConfigurationError, StoreUnavailable: from the store's `open`.
+            ConfigurationError: the store serves one loop at a time, and another one has it.
         """
-        opened, here = self._opened, anyio.lowlevel.current_token().native_token
-        if opened is None or opened.token.native_token is not here or opened.pid != os.getpid():
+        here: object = anyio.lowlevel.current_token().native_token
+        opened = self._opened.get(here)
+        if opened is None or opened.pid != os.getpid():
             await self._opened_here()
         return here
 
@@ -131,9 +141,9 @@ class Lifetime:
     async def leave(self) -> None:
         """The last one out closes; who wants to open meanwhile waits."""
         with anyio.CancelScope(shield=True):
-            async with self._lock():
-                opened = self._opened
-                if opened is None or not self.is_open():
+            async with self._turn():
+                opened = self._here()
+                if opened is None:
                     return
                 opened.users -= 1
                 if opened.users <= 0:
@@ -141,42 +151,57 @@ class Lifetime:
 
     def wake(self) -> None:
         """Have the background task do its work soon."""
-        if self._opened is not None and self.is_open():
-            self._opened.due.set()
+        opened = self._here()
+        if opened is not None:
+            opened.due.set()
 
     async def _opened_here(self) -> _Opened:
         failures = self._failures
-        async with self._lock():
-            if self._opened is not None and self.is_open():
-                return self._opened
+        async with self._turn():
+            opened = self._here()
+            if opened is not None:
+                return opened
             if self._failure is not None and self._failures != failures:
                 # It failed while we waited: each trying in turn would keep the last one waiting for all.
                 raise self._failure.with_traceback(None)
             try:
-                self._opened = await self._open()
+                return await self._open()
             except DuctapeError as error:
                 self._failure, self._failures = error, failures + 1
                 raise
-            return self._opened
 
     async def _open(self) -> _Opened:
-        previous, self._opened = self._opened, None
-        if previous is not None and not previous.abandon():
-            # Its loop has gone, or it is a parent's: the store lets go of what it had there.
+        if self._forget_the_gone() and not self._opened:
+            # All who had it open have gone, or are a parent's: the store lets go of what it had there.
             await self._store.close()
+        if self._opened and not getattr(self._store, "any_loop", False):
+            raise ConfigurationError(
+                f"a {type(self._store).__name__} serves one event loop at a time, and another one has it open: use "
+                "sessions.sync in threads, or give each loop a Sessions of its own"
+            )
         await self._store.open()
         opened = _Opened(anyio.lowlevel.current_token())
         works: list[Work] = [partial(self._keep_house, opened), *self._beside()]
         opened.tasks = [_Task(work) for work in works]
+        self._opened[opened.token.native_token] = opened
         return opened
 
     async def _close(self, opened: _Opened) -> None:
-        self._opened = None
+        del self._opened[opened.token.native_token]
         opened.cancel()
         for task in opened.tasks:
             await task.finished.wait()
         await self._work()
-        await self._store.close()
+        self._forget_the_gone()
+        if not self._opened:
+            await self._store.close()
+
+    def _forget_the_gone(self) -> bool:
+        """Whether there were any."""
+        gone = [loop for loop, opened in self._opened.items() if not opened.alive()]
+        for loop in gone:
+            del self._opened[loop]
+        return bool(gone)
 
     async def _keep_house(self, opened: _Opened) -> None:
         while True:
@@ -193,8 +218,15 @@ class Lifetime:
         except Exception as error:  # A background task that dies would stop the writing of last uses for good.
             logger.warning("housekeeping failed, and will be tried again: %s", type(error).__name__)
 
-    def _lock(self) -> anyio.Lock:
-        token = anyio.lowlevel.current_token()
-        if self._gate is None or self._gate[0] != token:
-            self._gate = (token, anyio.Lock())
-        return self._gate[1]
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """One at a time opens or closes, of the tasks of all loops of this process."""
+        # By process, so that a child never waits for what a thread of its parent did; `setdefault` is one step.
+        process, mine = os.getpid(), Latch()
+        while (other := self._turns.setdefault(process, mine)) is not mine:
+            await other.wait_async()
+        try:
+            yield
+        finally:
+            del self._turns[process]
+            mine.open()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cachetools import LRUCache
@@ -24,6 +24,14 @@ _UNKNOWN = ClientInfo()
 _AT_HAND = 256
 
 
+@dataclass(frozen=True, slots=True)
+class Subjects:
+    """The pseudonyms of a realm in one store.  `kept` is their key as that store keeps it for the active access key."""
+
+    pseudonyms: Pseudonyms
+    kept: bytes = field(repr=False)
+
+
 class RealmContext:
     """The tools of one realm."""
 
@@ -37,24 +45,32 @@ class RealmContext:
         self.refresh_tokens = RefreshTokens(keyring)
         self._sealer = RecordSealer(keyring, random_bytes)
         self._random_bytes = random_bytes
-        self._pseudonyms: Pseudonyms | None = None
+        self._subjects: tuple[str | None, Subjects] | None = None
 
-    async def pseudonyms(self, store: SessionStore) -> Pseudonyms:
+    async def subjects(self, store: SessionStore, epoch: str | None) -> Subjects:
+        """As `ask_subjects`, or what was at hand already while the store's log was this `epoch`."""
+        at_hand = self._subjects
+        if at_hand is not None and at_hand[0] == epoch:
+            return at_hand[1]
+        subjects = await self.ask_subjects(store)
+        self._subjects = epoch, subjects
+        return subjects
+
+    async def ask_subjects(self, store: SessionStore) -> Subjects:
         """The realm's pseudonyms.  Their key is drawn once and kept in the store, sealed by every access key.
 
         It is not derived, so that an access key can be replaced without any subject changing.
         """
-        if self._pseudonyms is None:
-            self._pseudonyms = Pseudonyms(await self._claim(store))
-        return self._pseudonyms
-
-    async def _claim(self, store: SessionStore) -> bytes:
         kept = await store.claim_secret(self.audience, self._offers(self._random_bytes(32)))
         secret = next(self._opened(kept[member.key_id]) for member in self.keyring.members if member.key_id in kept)
         for name, offer in self._offers(secret).items():
             if name not in kept:
-                await store.claim_secret(self.audience, {name: offer})
-        return secret
+                kept.update(await store.claim_secret(self.audience, {name: offer}))
+        return Subjects(Pseudonyms(secret), kept[self.active_key_id])
+
+    def forget_subjects(self) -> None:
+        """Have the store asked again: it is not the one that was asked."""
+        self._subjects = None
 
     def _offers(self, secret: bytes) -> dict[str, bytes]:
         place = ("pseudonyms", (self.audience,))

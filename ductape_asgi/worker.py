@@ -14,6 +14,7 @@ from .errors import RevokedSession, StoreUnavailable
 from .following import following
 from .lifetime import Lifetime, Work
 from .models import Health, Revocation, SessionRecord
+from .realms import RealmContext, Subjects
 from .restoring import end_again
 from .revocations import Feed, boot_clock
 from .stores.base import SessionStore
@@ -69,6 +70,11 @@ class Worker:
             ConfigurationError, StoreUnavailable: the store cannot be opened.
         """
         return await self.lifetime.ensure()
+
+    async def subjects(self, context: RealmContext) -> Subjects:
+        """How persons of a realm are called in the store, from the memory of this process where that may be."""
+        position = self.feed.position
+        return await context.subjects(self.guarded, None if position is None else position.epoch)
 
     def wake(self) -> None:
         """Have work that is due done soon, off the request path."""
@@ -145,7 +151,8 @@ class Worker:
 
     async def _write_last_uses(self) -> None:
         while self._seen:
-            step = dict(islice(self._seen.items(), _TOUCH_STEP))
+            # A copy: other loops note uses meanwhile.
+            step = dict(islice(self._seen.copy().items(), _TOUCH_STEP))
             await self.guarded.touch(step)
             for session_id, at in step.items():
                 # What was noted meanwhile is newer, and stays for the next step.

@@ -13,7 +13,7 @@ from ductape_asgi.endings import Endings
 from ductape_asgi.models import Revocation
 from ductape_asgi.restoring import end_again
 from ductape_asgi.stores.memory import MemoryStore
-from ductape_asgi.testing.contract.records import ANN, BOB, NOW, REALM, TAG, ids_of, new_record, read, start
+from ductape_asgi.testing.contract.records import ANN, BOB, NOW, REALM, TAG, create, ids_of, new_record, read, start
 
 
 def of_session(session_id: str, **changes: Any) -> Revocation:
@@ -134,7 +134,7 @@ async def test_it_goes_from_the_newest_back_to_a_thousand_of_which_none_was_lost
     for record in records:
         endings.note(of_session(record.session_id), before=0)
     for lost in (records[-1], records[-1500]):
-        await store.create(lost, limit=None, evict=False, replaces=None, now=NOW)
+        await create(store, lost)
     assert await restore(endings) == 2
     assert await ids_of(store) == []
     assert store.calls["verify"] == 3000

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol, cast
 
+from ..errors import StoreUnavailable
 from ..models import LogPage, Position, RecordPage, Rotation, SessionRecord
 
 
@@ -25,6 +26,13 @@ def route_of(store: object, realm: str, subject: str | None) -> str:
     return "" if route is None else cast("RoutedStore", store).route(realm, subject)
 
 
+class SecretChanged(StoreUnavailable):
+    """`SessionStore.create` was given a secret that the store does not keep: it was emptied, or is another one."""
+
+    def __init__(self) -> None:
+        super().__init__("the session store was emptied or replaced meanwhile; try again")
+
+
 class SessionStore(Protocol):
     """Where session records live.
 
@@ -42,6 +50,10 @@ class SessionStore(Protocol):
     `listen` may be left out: then a worker reads the log on its own, some times in each `max_staleness`.  Every
     call but `open`, `close` and `listen` is given up after a second, by cancelling it; a class that ends all its
     calls by itself, and touches no network, may say so with ``deadline = None``.
+
+    A store whose connections belong to no event loop says so with ``any_loop = True``: then several loops may use it
+    at once, in threads.  Each of them opens it, which does nothing where it is open, and the last one closes it.
+    Without that word, one `Sessions` opens it in one loop at a time, and refuses another.
     """
 
     async def open(self) -> None:
@@ -64,13 +76,20 @@ class SessionStore(Protocol):
         ...
 
     async def create(
-        self, record: SessionRecord, *, limit: int | None, evict: bool, replaces: str | None, now: float
+        self, record: SessionRecord, *, limit: int | None, evict: bool, replaces: str | None, secret: bytes, now: float
     ) -> tuple[str, ...]:
         """Add a new session, after ending `replaces` (any tag of the same realm) if it is given.
 
         With a `limit`, the person (realm, tag, subject) has at most so many live sessions afterwards: the
         earliest started are ended if `evict`, else nothing at all happens and `SessionLimitReached` is raised.
         Returns the ids that were ended.  Never overwrites: a taken id is `StoreUnavailable`.
+
+        The subject was made with a key that the caller got from `claim_secret`.  In the same atomic step, `secret`
+        has to be what is kept for the record's realm under the name `refresh_key`: in a store that was emptied, or
+        put in another's place, nobody would find the session under its subject.
+
+        Raises:
+            SecretChanged: it is not; nothing has happened.
         """
         ...
 

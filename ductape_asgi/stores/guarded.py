@@ -142,12 +142,14 @@ class GuardedStore:
         return await self._ask(self._store.claim_secret, realm, offers)
 
     async def create(
-        self, record: SessionRecord, *, limit: int | None, evict: bool, replaces: str | None, now: float
+        self, record: SessionRecord, *, limit: int | None, evict: bool, replaces: str | None, secret: bytes, now: float
     ) -> tuple[str, ...]:
-        create = partial(self._store.create, record, limit=limit, evict=evict, replaces=replaces, now=now)
+        create = partial(
+            self._store.create, record, limit=limit, evict=evict, replaces=replaces, secret=secret, now=now
+        )
         if not self._remote:
             return await create()
-        # An id that is taken is reported like a store that is down, and is not a sign of it.
+        # An id that is taken, or a secret that is not kept, is reported like a store that is down: no sign of it.
         with self._timed(self._patience(), refusals_count=False):
             return await create()
 

@@ -13,6 +13,7 @@ from threading import RLock
 
 from ..errors import InvalidData, SessionLimitReached, StoreUnavailable
 from ..models import LogPage, Position, RecordPage, Revocation, Rotation, SessionRecord
+from .base import SecretChanged
 from .rules import decide_rotation, mark_needed, read_cursor, rotated, write_cursor
 
 _LOG_KEPT = 10_000
@@ -28,6 +29,7 @@ class MemoryStore:
 
     #: No call of this class waits for anything.
     deadline = None
+    any_loop = True
 
     def __init__(self) -> None:
         self._lock = RLock()
@@ -61,9 +63,11 @@ class MemoryStore:
             return dict(offers)
 
     async def create(
-        self, record: SessionRecord, *, limit: int | None, evict: bool, replaces: str | None, now: float
+        self, record: SessionRecord, *, limit: int | None, evict: bool, replaces: str | None, secret: bytes, now: float
     ) -> tuple[str, ...]:
         with self._lock:
+            if self._secrets.get((record.realm, record.refresh_key)) != secret:
+                raise SecretChanged
             if record.session_id in self._records:
                 raise StoreUnavailable("this session id is taken; draw another")
             replaced = self._of_realm(replaces, record.realm)

@@ -60,7 +60,7 @@ class WatchedStore:
 
 async def until(reached: Callable[[], Awaitable[bool]]) -> None:
     """Give way to background tasks until a condition holds."""
-    with anyio.fail_after(20):
+    with anyio.fail_after(120):
         while not await reached():
             await anyio.sleep(0.001)
 

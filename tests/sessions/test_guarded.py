@@ -13,7 +13,7 @@ from ductape_asgi import DuctapeError, InvalidData, SessionLimitReached, StoreUn
 from ductape_asgi.stores.guarded import FAILURES, GuardedStore
 from ductape_asgi.stores.memory import MemoryStore
 from ductape_asgi.stores.sqlite import SQLiteStore
-from ductape_asgi.testing.contract.records import NOW, REALM, TAG, new_record
+from ductape_asgi.testing.contract.records import NOW, REALM, TAG, create, new_record
 
 from .push_store import PushStore, Server
 from .virtual_time import backend
@@ -55,7 +55,7 @@ async def took(call: Callable[[], Any]) -> float:
 
 CALLS: dict[str, Callable[[GuardedStore], Any]] = {
     "claim_secret": lambda store: store.claim_secret(REALM, {"a": b"b"}),
-    "create": lambda store: store.create(new_record(), limit=None, evict=False, replaces=None, now=NOW),
+    "create": lambda store: create(store, new_record()),
     "verify": lambda store: store.verify("a", generation=0),
     "rotate": lambda store: store.rotate("a", generation=0, grace=1, refresh_key="k", client=None, now=NOW),
     "reseal": lambda store: store.reseal(new_record()),

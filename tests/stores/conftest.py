@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ductape_asgi.stores.sqlite import SQLiteStore
+from ductape_asgi.testing.contract.records import REALM, SECRET
 
 
 @pytest.fixture
@@ -21,6 +22,7 @@ def path(tmp_path: Path) -> Path:
 async def sqlite_store(path: Path) -> AsyncIterator[SQLiteStore]:
     store = SQLiteStore(path)
     await store.open()
+    await store.claim_secret(REALM, {"key-1": SECRET})
     yield store
     await store.close()
 

@@ -414,6 +414,7 @@ async def test_a_cancelled_call_costs_no_connection(store: PostgresStore) -> Non
 
 @pytest.mark.usefixtures("patient")
 async def test_closing_finishes_what_is_under_way(store: PostgresStore) -> None:
+    await start(store, subject="somebody")  # the secret is there from now on
     async with anyio.create_task_group() as tasks:
         for _ in range(_SIZE):
             tasks.start_soon(start, store)

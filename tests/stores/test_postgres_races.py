@@ -19,6 +19,7 @@ from ductape_asgi.testing.contract.records import (
     TAG,
     Step,
     all_at_once,
+    create,
     ids_of,
     must_read,
     new_record,
@@ -90,11 +91,11 @@ async def test_evicting_starts_of_many_workers_end_each_session_once(workers: Wo
 
 
 async def test_a_start_while_all_are_revoked_is_either_ended_or_live_and_listed(workers: Workers) -> None:
+    await start(workers[0], subject="somebody")  # the secret is there from now on
     for _ in range(20):
         records = [new_record(workers[0]) for _ in range(12)]
         starts: list[Step] = [
-            partial(worker.create, record, limit=None, evict=False, replaces=None, now=NOW)
-            for record, worker in zip(records, by_turns(workers, 12), strict=True)
+            partial(create, worker, record) for record, worker in zip(records, by_turns(workers, 12), strict=True)
         ]
         revokes: list[Step] = [partial(worker.revoke_all, REALM, TAG, ANN, spare=None, now=NOW) for worker in workers]
         outcomes = await all_at_once([*starts[:6], *revokes, *starts[6:]])

@@ -34,7 +34,7 @@ from ductape_asgi.testing.contract.records import (
     start,
     start_limited,
 )
-from tests.redis_servers import Server, fresh, running
+from tests.redis_servers import Server, be_patient, fresh, running
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
 
@@ -220,6 +220,13 @@ async def test_a_server_that_forgot_the_scripts_is_given_them_again(server: Serv
     assert await store.revoke(REALM, TAG, record.session_id, now=NOW)
 
 
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of steps at once wait for longer than one is worth waiting for; here none may be turned away."""
+    be_patient(monkeypatch)
+
+
+@pytest.mark.usefixtures("patience")
 async def test_of_a_thousand_refreshes_over_many_connections_all_get_one_child(
     redis_url: str, open_store: OpenStore
 ) -> None:
@@ -232,6 +239,7 @@ async def test_of_a_thousand_refreshes_over_many_connections_all_get_one_child(
     assert (await must_read(stores[0], record.session_id)).generation == 1
 
 
+@pytest.mark.usefixtures("patience")
 async def test_starts_over_many_connections_never_pass_the_limit(redis_url: str, open_store: OpenStore) -> None:
     url = fresh(redis_url)
     stores = [await open_store(url) for _ in range(8)]

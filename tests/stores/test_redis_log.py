@@ -19,7 +19,7 @@ from ductape_asgi.stores.redis import RedisStore, listener
 from ductape_asgi.stores.redis.keys import shard_of_subject
 from ductape_asgi.stores.redis.scripts import LOG_KEPT
 from ductape_asgi.testing.contract.records import ANN, NOW, REALM, TAG, page_of, position, read, start, start_limited
-from tests.redis_servers import SentinelTrio, Server, cluster, cluster_url, fresh, running
+from tests.redis_servers import SentinelTrio, Server, be_patient, cluster, cluster_url, fresh, running
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
 
@@ -185,7 +185,10 @@ async def test_who_is_too_far_behind_is_told_so_without_reading(redis_url: str, 
     assert not await complete(store, before)
 
 
-async def test_the_log_is_trimmed_by_length(redis_url: str, open_store: OpenStore) -> None:
+async def test_the_log_is_trimmed_by_length(
+    redis_url: str, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    be_patient(monkeypatch)
     store = await open_store(fresh(redis_url))
     record = await start(store)
     update = partial(store.update, REALM, TAG, subject=None, session_id=record.session_id, data=b"d", now=NOW)

@@ -11,11 +11,13 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 import trio
 
+from ductape_asgi import Sessions, new_access_key
 from ductape_asgi.errors import DuctapeError, StoreUnavailable
 from ductape_asgi.stores import handoff
 from ductape_asgi.stores.sqlite import SQLiteStore, database, opened, writer
@@ -62,6 +64,24 @@ async def test_a_write_gives_up_after_about_a_second_when_the_file_is_locked(
         with pytest.raises(StoreUnavailable, match="locked"):
             await start(sqlite_store)
         assert writer.PATIENCE <= time.monotonic() - began < writer.PATIENCE + 2
+
+
+def test_a_refusal_for_another_process_lock_leaves_time_to_answer_within_a_second() -> None:
+    assert writer.PATIENCE + database.BUSY_MS / 1000 <= 0.9
+
+
+async def test_a_first_verification_behind_another_process_lock_is_refused_once(
+    sqlite_store: SQLiteStore, path: Path, locked: Lock
+) -> None:
+    given: dict[str, Any] = {"access_key": new_access_key(), "product": "shop", "env": "prd"}
+    async with Sessions(store=sqlite_store, **given) as sessions:
+        issued = await sessions.start(tag=TAG, data={"userId": "ann"})
+    late = Sessions(store=SQLiteStore(path), **given)
+    with locked():
+        began = time.monotonic()
+        assert (await late.verify(tag=TAG, token=issued.token)).identifier == "ann"
+        assert time.monotonic() - began < writer.PATIENCE + 2
+    await late.worker.store.close()
 
 
 async def test_writes_queued_behind_one_that_waits_give_up_no_later(sqlite_store: SQLiteStore, locked: Lock) -> None:

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -17,7 +18,8 @@ import pytest
 
 from ductape_asgi.errors import ConfigurationError, StoreUnavailable
 from ductape_asgi.stores.sqlite import SQLiteStore, database, schema, steps
-from ductape_asgi.testing.contract.records import must_read, start
+from ductape_asgi.stores.sqlite.writer import Writer
+from ductape_asgi.testing.contract.records import ids_of, must_read, start
 
 pytestmark = pytest.mark.anyio
 
@@ -299,3 +301,30 @@ async def test_long_tables_are_searched_by_index(path: Path, index: str, query: 
     with closing(sqlite3.connect(path)) as connection:
         plan = connection.execute(f"EXPLAIN QUERY PLAN {query}", ("x",) * query.count("?")).fetchall()
     assert [index in step for *_, step in plan] == [True]
+
+
+async def test_closing_leaves_the_whole_store_in_one_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Of connections that close at once, none puts the log back: the writer's has to be the last, whatever the timing.
+    alone: list[bool] = []
+    end = Writer.end
+
+    def watched(writer: Writer) -> None:
+        alone.append(opened.lister.over)
+        end(writer)
+
+    monkeypatch.setattr(Writer, "end", watched)
+    store = SQLiteStore(path)
+    await store.open()
+    opened = store._here()
+    record = await start(store)
+    assert await ids_of(store) == [record.session_id]
+    listing_ends = opened.lister._end
+
+    def slowly() -> None:
+        time.sleep(0.05)  # the writer has nothing to do, and would be faster
+        listing_ends()
+
+    opened.lister._end = slowly
+    await store.close()
+    assert alone == [True]
+    assert not path.with_name("sessions.db-wal").exists()

@@ -20,8 +20,7 @@ async def listen(connect: Connect, channel: str, wake: Callable[[], None]) -> No
     failures = 0
     while True:
         try:
-            async with asyncio.timeout(PATIENCE):
-                connection = await connect()
+            connection = await connect()
             failures = 0
             await _hear(connection, channel, wake)
         except Failed:

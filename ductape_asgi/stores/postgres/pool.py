@@ -73,6 +73,22 @@ class Pool:
         task.add_done_callback(self._tasks.discard)
         return await asyncio.shield(task)
 
+    async def connect(self) -> Connection:
+        """A connection beside the others, which the caller closes.
+
+        Cancelled, it is made all the same, and closed: in the middle of it, the driver would leave an error behind
+        that nobody takes.
+        """
+        task = asyncio.ensure_future(self._connect())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await asyncio.shield(task)
+        except BaseException:
+            task.add_done_callback(_unwanted)
+            raise
+
     async def _permit(self, until: float) -> None:
         if not self._permits.locked():
             await self._permits.acquire()  # at once
@@ -177,6 +193,11 @@ class Pool:
 
     def _held(self) -> list[Connection]:
         return [*self._lent, *(connection for connection, _ in self._idle)]
+
+
+def _unwanted(connecting: asyncio.Future[Connection]) -> None:
+    if not connecting.cancelled() and connecting.exception() is None:
+        connecting.result().terminate()
 
 
 async def _close(connection: Connection) -> None:

@@ -70,7 +70,7 @@ class Statements:
     find: str
     #: session_id, generation
     mark_seen: str
-    #: the columns of a record
+    #: the columns of a record, the secret behind its subject; nothing is inserted where that is not kept
     insert: str
     #: the columns of a record, limit or NULL, evict, replaces or NULL, now
     insert_limited: str
@@ -100,6 +100,8 @@ class Statements:
     log_since: str
     #: realm, names
     secrets: str
+    #: realm, name, secret
+    proven: str
     #: realm, names, secrets
     keep_secrets: str
 
@@ -107,6 +109,8 @@ class Statements:
 def statements_for(schema: str) -> Statements:
     """The statements for the tables in `schema`."""
     place = quoted(schema) + ".ductape_"
+    realm, name = (f"${_NAMES.index(column) + 1}" for column in ("realm", "refresh_key"))
+    kept = f"kept.realm = {realm} AND kept.name = {name} AND kept.secret = ${len(_NAMES) + 1}"
     sessions, log, head, secrets = (place + name for name in ("sessions", "log", "log_head", "secrets"))
     append = _append(log, head, channel_of(schema))
     return Statements(
@@ -116,7 +120,10 @@ def statements_for(schema: str) -> Statements:
             f"UPDATE {sessions} SET seen_generation = $2"
             f" WHERE session_id = $1 AND generation = $2 AND seen_generation < $2 RETURNING {COLUMNS}"
         ),
-        insert=f"INSERT INTO {sessions} ({COLUMNS}, purge_at) VALUES ({_given()}, {_given_deadline()})",
+        insert=(
+            f"INSERT INTO {sessions} ({COLUMNS}, purge_at) SELECT {_given()}, {_given_deadline()}"
+            f" FROM {secrets} AS kept WHERE {kept}"
+        ),
         insert_limited=_insert_limited(sessions, append),
         rotate=(
             f"UPDATE {sessions} SET generation = $2::bigint + 1, refresh_key = $3, client = coalesce($4, client),"
@@ -171,6 +178,7 @@ def statements_for(schema: str) -> Statements:
         ),
         log_since=_log_since(log, head),
         secrets=f"SELECT name, secret FROM {secrets} WHERE realm = $1 AND name = ANY ($2::text[])",
+        proven=f"SELECT true FROM {secrets} WHERE realm = $1 AND name = $2 AND secret = $3",
         keep_secrets=(
             f"INSERT INTO {secrets} (realm, name, secret)"
             " SELECT $1::text, offer.name, offer.secret FROM unnest($2::text[], $3::bytea[]) AS offer (name, secret)"

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 
 from ...errors import DuctapeError, InvalidData, SessionLimitReached, StoreUnavailable
 from ...models import LogPage, Position, RecordPage, Revocation, Rotation, SessionRecord
+from ..base import SecretChanged
 from ..rules import decide_rotation, read_cursor, write_cursor
 from .driver import Connection, Row, ServerError, UniqueViolation
 from .schema import to_row
@@ -51,13 +52,17 @@ async def create(
     limit: int | None,
     evict: bool,
     replaces: str | None,
+    secret: bytes,
     now: float,
 ) -> tuple[str, ...]:
     try:
         if limit is None and replaces is None:
-            await connection.execute(sql.insert, *to_row(record))
+            if await connection.execute(sql.insert, *to_row(record), secret) != "INSERT 0 1":
+                raise SecretChanged
             return ()
         async with locked(connection, lock_of(sql.schema, record.realm, record.tag, record.subject)):
+            if not await connection.fetchval(sql.proven, record.realm, record.refresh_key, secret):
+                raise SecretChanged
             (row,) = await connection.fetch(sql.insert_limited, *to_row(record), limit, evict, replaces, now)
             if row["taken"]:
                 raise StoreUnavailable(_TAKEN)

@@ -132,9 +132,9 @@ class PostgresStore:
         return kept
 
     async def create(
-        self, record: SessionRecord, *, limit: int | None, evict: bool, replaces: str | None, now: float
+        self, record: SessionRecord, *, limit: int | None, evict: bool, replaces: str | None, secret: bytes, now: float
     ) -> tuple[str, ...]:
-        ended: tuple[str, ...] = await self._do(steps.create, record, limit, evict, _storable(replaces), now)
+        ended: tuple[str, ...] = await self._do(steps.create, record, limit, evict, _storable(replaces), secret, now)
         return ended
 
     async def verify(self, session_id: str, *, generation: int) -> SessionRecord | None:
@@ -217,7 +217,8 @@ class PostgresStore:
         with back-off and jitter; returns at once where there is no push.
         """
         if self._listens:
-            await listen(self._connect, channel_of(self._here().sql.schema), wake)
+            opened = self._here()
+            await listen(opened.pool.connect, channel_of(opened.sql.schema), wake)
 
     def announced(self) -> memoryview | None:
         """None: who wants to know asks the server."""

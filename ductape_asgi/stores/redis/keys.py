@@ -66,4 +66,8 @@ class Keys:
     def secrets(self, realm: str) -> tuple[int, str]:
         """The shard and the key of a realm's secrets."""
         shard = shard_of_subject(realm)
-        return shard, f"{self._bases[shard]}secrets:{realm}"
+        return shard, self.secrets_in(shard, realm)
+
+    def secrets_in(self, shard: int, realm: str) -> str:
+        """The copy that a shard has of them: a script sees one shard only."""
+        return f"{self._bases[shard]}secrets:{realm}"

@@ -6,10 +6,12 @@ import asyncio
 import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 
 from ...errors import ConfigurationError, InvalidData, SessionLimitReached, StoreUnavailable
 from ...models import LogPage, Position, RecordPage, Rotation, SessionRecord
+from ..base import SecretChanged
 from ..rules import read_cursor, write_cursor
 from . import scripts
 from .address import read_url
@@ -109,11 +111,19 @@ class RedisStore:
         return {name.decode(): secret for name, secret in zip(kept[::2], kept[1::2], strict=True)}
 
     async def create(
-        self, record: SessionRecord, *, limit: int | None, evict: bool, replaces: str | None, now: float
+        self, record: SessionRecord, *, limit: int | None, evict: bool, replaces: str | None, secret: bytes, now: float
     ) -> tuple[str, ...]:
         shard = _must_route(record)
         old_shard = None if replaces is None else shard_of_session(replaces)
-        ended = await self._create(record, shard, limit, evict, replaces if old_shard == shard else None, now)
+        create = partial(
+            self._create, record, shard, limit, evict, replaces if old_shard == shard else None, secret, now
+        )
+        ended = await create()
+        if ended is None:
+            await self._copy_secret(shard, record, secret)
+            ended = await create()
+        if ended is None:
+            raise SecretChanged
         if replaces is None or old_shard is None or old_shard == shard:
             return ended
         try:
@@ -128,15 +138,33 @@ class RedisStore:
         with suppress(StoreUnavailable):
             await asyncio.shield(self._revoke(shard, record.session_id, record.realm, record.tag, now))
 
+    async def _copy_secret(self, shard: int, record: SessionRecord, secret: bytes) -> None:
+        """Have the shard know the secret behind a subject, if it is the one that the realm's own shard keeps."""
+        home, key = self._keys.secrets(record.realm)
+        answers = await self._here().ask_each({home: [("HGET", key, record.refresh_key)]})
+        if home == shard or answers[home][0] != secret:
+            raise SecretChanged
+        copy = self._keys.secrets_in(shard, record.realm)
+        await self._here().run(scripts.CLAIM, shard, [copy], record.realm, record.refresh_key, secret)
+
     async def _create(
-        self, record: SessionRecord, shard: int, limit: int | None, evict: bool, replaces: str | None, now: float
-    ) -> tuple[str, ...]:
+        self,
+        record: SessionRecord,
+        shard: int,
+        limit: int | None,
+        evict: bool,
+        replaces: str | None,
+        secret: bytes,
+        now: float,
+    ) -> tuple[str, ...] | None:
+        """The ids that were ended; None where the shard does not know the secret."""
         life = max(1.0, record.ends_at - now + _KEPT_AFTER_END)
         keys = [
             *self._keys.logged(shard),
             self._keys.session(shard, record.session_id),
             self._keys.person(shard, record.realm, record.tag, record.subject),
             self._keys.counter(shard),
+            self._keys.secrets_in(shard, record.realm),
         ]
         answer = await self._here().run(
             scripts.CREATE,
@@ -149,8 +177,13 @@ class RedisStore:
             -1 if limit is None else limit,
             int(evict),
             replaces or "",
+            secret,
         )
         outcome, *ended = answer
+        if outcome == b"unproven":
+            return None
+        if outcome == b"changed":
+            raise SecretChanged
         if outcome == b"full":
             raise SessionLimitReached(f"this person has {limit} live sessions of {record.tag!r} already")
         if outcome == b"taken":

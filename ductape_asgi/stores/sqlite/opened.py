@@ -16,6 +16,7 @@ from ..handoff import Job, Worker, answer
 from . import steps
 from .database import OpenFile, unavailable
 from .doorbell import Doorbell
+from .schema import to_record
 from .writer import Step, Writer
 
 P = ParamSpec("P")
@@ -80,19 +81,24 @@ class Opened:
             raise
 
     async def stop(self) -> None:
-        for left in self._leave():
-            await left.outcome()
+        self._end_looks()
+        try:
+            await self.lister.leave().outcome()
+        finally:
+            # Last and alone: of two connections that close at once, neither puts SQLite's log back into the file.
+            await self.writer.leave().outcome()
 
     def abandon(self) -> None:
         """As `stop`, without waiting for the end."""
         if not self.inherited():
-            self._leave(awaited=False)
+            self._end_looks()
+            self.lister.leave(awaited=False)
+            self.writer.leave(awaited=False)
 
-    def _leave(self, *, awaited: bool = True) -> list[Job[None]]:
+    def _end_looks(self) -> None:
         with self._lock:
             self._closed = True
             self._file.close()
-        return [worker.leave(awaited=awaited) for worker in (self.lister, self.writer)]
 
     def find(self, session_id: str) -> SessionRecord | None:
         """The record of a session: the one look that is made with every cold verification."""
@@ -102,7 +108,7 @@ class Opened:
                 row = self._file.cursor.execute(steps.FIND, (session_id,)).fetchone()
             except sqlite3.Error as error:
                 raise unavailable(error) from error
-        return None if row is None else SessionRecord(*row)
+        return None if row is None else to_record(row)
 
     def look(self, query: Callable[Concatenate[Any, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Read a few rows, in the calling thread."""

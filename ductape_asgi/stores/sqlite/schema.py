@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import fields
 from operator import attrgetter
-from typing import Any
+from types import NoneType
+from typing import Any, get_type_hints
 
+from ...audit import logger
+from ...errors import StoreUnavailable
 from ...models import TOUCH_EVERY, SessionRecord
 
 #: Marks our files among all SQLite files: "duct".
@@ -72,5 +75,28 @@ LIVE = f"ends_at > ? AND (idle_ttl IS NULL OR {IDLE_END} > ?)"
 to_row: Callable[[SessionRecord], tuple[Any, ...]] = attrgetter(*(field.name for field in fields(SessionRecord)))
 
 
+_TYPES = get_type_hints(SessionRecord)
+#: What SQLite answers for a row that is whole.  A column keeps whatever else is written to it by hand.
+_SHAPES = {tuple(idle if kind == int | None else kind for kind in _TYPES.values()) for idle in (int, NoneType)}
+_FIRST_NUMBER = list(_TYPES).index("created_at")
+#: The end of year 9999, past which there are no dates.
+_LATEST = 253_402_300_799
+
+
 def to_record(row: tuple[Any, ...]) -> SessionRecord:
-    return SessionRecord(*row)
+    """The record in a row of `COLUMNS`.
+
+    Raises:
+        StoreUnavailable: the row is damaged; it is logged, with the columns.
+    """
+    if tuple(map(type, row)) in _SHAPES and all(0 <= number <= _LATEST for number in row[_FIRST_NUMBER:] if number):
+        return SessionRecord(*row)
+    damaged = ", ".join(name for name, value in zip(_TYPES, row, strict=True) if not _whole(name, value))
+    logger.error("the session store holds a damaged session (%s): revoke it, or restore a backup", damaged)
+    raise StoreUnavailable(f"the session is damaged in the store ({damaged}): revoke it, or restore a backup")
+
+
+def _whole(name: str, value: object) -> bool:
+    if not isinstance(value, _TYPES[name]):
+        return False
+    return not isinstance(value, int | float) or 0 <= value <= _LATEST

@@ -8,11 +8,12 @@ the first write, so that other steps may share the transaction.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from ...errors import InvalidData, SessionLimitReached, StoreUnavailable
 from ...models import LogPage, Position, RecordPage, Revocation, Rotation, SessionRecord
+from ..base import SecretChanged
 from ..rules import decide_rotation, read_cursor, rotated, write_cursor
 from .schema import COLUMNS, IDLE_END, LIVE, to_record, to_row
 
@@ -22,6 +23,7 @@ _TRIM_EVERY = 100
 
 FIND = f"SELECT {COLUMNS} FROM sessions WHERE session_id = ?"
 _INSERT = f"INSERT INTO sessions ({COLUMNS}) VALUES ({', '.join('?' * (COLUMNS.count(',') + 1))})"
+_KEPT = "SELECT secret FROM secrets WHERE realm = ? AND name = ?"
 _PERSON = "realm = ? AND tag = ? AND subject = ?"
 
 
@@ -66,12 +68,16 @@ def set_doorbell(tx: Transaction) -> None:
 
 def find(execute: Any, session_id: str) -> SessionRecord | None:
     row = execute(FIND, (session_id,)).fetchone()
-    return None if row is None else SessionRecord(*row)
+    return None if row is None else to_record(row)
+
+
+def kept_secrets(execute: Any, realm: str, names: Container[str]) -> dict[str, bytes]:
+    rows = execute("SELECT name, secret FROM secrets WHERE realm = ?", (realm,)).fetchall()
+    return {name: secret for name, secret in rows if name in names}
 
 
 def claim_secret(tx: Transaction, realm: str, offers: Mapping[str, bytes]) -> dict[str, bytes]:
-    rows = tx.execute("SELECT name, secret FROM secrets WHERE realm = ?", (realm,)).fetchall()
-    kept = {name: secret for name, secret in rows if name in offers}
+    kept = kept_secrets(tx.execute, realm, offers)
     if kept:
         return kept
     tx.executemany("INSERT INTO secrets VALUES (?, ?, ?)", [(realm, name, offer) for name, offer in offers.items()])
@@ -79,9 +85,17 @@ def claim_secret(tx: Transaction, realm: str, offers: Mapping[str, bytes]) -> di
 
 
 def create(
-    tx: Transaction, record: SessionRecord, limit: int | None, evict: bool, replaces: str | None, now: float
+    tx: Transaction,
+    record: SessionRecord,
+    limit: int | None,
+    evict: bool,
+    replaces: str | None,
+    secret: bytes,
+    now: float,
 ) -> tuple[str, ...]:
-    replaced = None if replaces is None else _of_realm(tx, record.realm, replaces)
+    if tx.execute(_KEPT, (record.realm, record.refresh_key)).fetchone() != (secret,):
+        raise SecretChanged
+    replaced = None if replaces is None else _look_at(tx, record.realm, replaces, now)
     excess = [] if limit is None else _excess(tx, record, limit, replaces, now)
     if excess and not evict:
         raise SessionLimitReached(f"this person has {limit} live sessions of {record.tag!r} already")
@@ -90,17 +104,20 @@ def create(
     except sqlite3.IntegrityError:
         raise StoreUnavailable("this session id is taken; draw another") from None
     ended: list[str] = []
-    if replaced is not None:
-        _end(tx, replaced.realm, replaced.tag, replaced.session_id)
-        ended += [replaced.session_id] if replaced.live(now) else []
+    if replaces is not None and replaced is not None:
+        tag, live = replaced
+        _end(tx, record.realm, tag, replaces)
+        ended += [replaces] if live else []
     for session_id in excess:
         _end(tx, record.realm, record.tag, session_id)
     return (*ended, *excess)
 
 
-def _of_realm(tx: Transaction, realm: str, session_id: str) -> SessionRecord | None:
-    record = find(tx.execute, session_id)
-    return record if record is not None and record.realm == realm else None
+def _look_at(tx: Transaction, realm: str, session_id: str, now: float) -> tuple[str, bool] | None:
+    """The tag of a session of this realm, and whether it is live: what ending it takes, even if its row is damaged."""
+    found = f"SELECT tag, {LIVE} FROM sessions WHERE session_id = ? AND realm = ?"
+    row = tx.execute(found, (now, now, session_id, realm)).fetchone()
+    return None if row is None else (row[0], bool(row[1]))
 
 
 def _excess(tx: Transaction, record: SessionRecord, limit: int, replaces: str | None, now: float) -> list[str]:
@@ -152,11 +169,11 @@ def reseal(tx: Transaction, record: SessionRecord) -> None:
 
 
 def revoke(tx: Transaction, realm: str, tag: str, session_id: str, now: float) -> bool:
-    record = _of_realm(tx, realm, session_id)
-    if record is None or record.tag != tag:
+    found = _look_at(tx, realm, session_id, now)
+    if found is None or found[0] != tag:
         return False
     _end(tx, realm, tag, session_id)
-    return record.live(now)
+    return found[1]
 
 
 def revoke_all(tx: Transaction, realm: str, tag: str, subject: str, spare: str | None, now: float) -> int:

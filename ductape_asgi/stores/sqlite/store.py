@@ -38,9 +38,11 @@ class SQLiteStore:
         ConfigurationError: `path` names no file (``""``, ``":memory:"``).
     """
 
-    #: Looks are made at once, and what waits for a thread has its own bounds (`handoff.LONGEST_WAIT`, and one second
-    #: for other processes' locks).  Cut off from outside, what the disk is about to keep would be reported as failed.
+    #: Looks are made at once, and what waits for a thread has its own bounds (`handoff.LONGEST_WAIT`, and
+    #: `writer.PATIENCE` for other processes' locks).  Cut off from outside, what the disk is about to keep would be
+    #: reported as failed.
     deadline = None
+    any_loop = True
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         text = os.fspath(path)
@@ -94,12 +96,16 @@ class SQLiteStore:
         return answered
 
     async def claim_secret(self, realm: str, offers: Mapping[str, bytes]) -> dict[str, bytes]:
-        return await self._write(steps.claim_secret, realm, dict(offers))
+        # Most calls only ask.  The reader sees each time whether its file is still the one at the path.
+        kept: dict[str, bytes] = await self._here().lister.do(
+            lambda connection: steps.kept_secrets(connection.execute, realm, offers)
+        )
+        return kept or await self._write(steps.claim_secret, realm, dict(offers))
 
     async def create(
-        self, record: SessionRecord, *, limit: int | None, evict: bool, replaces: str | None, now: float
+        self, record: SessionRecord, *, limit: int | None, evict: bool, replaces: str | None, secret: bytes, now: float
     ) -> tuple[str, ...]:
-        return await self._write(steps.create, record, limit, evict, _storable(replaces), now)
+        return await self._write(steps.create, record, limit, evict, _storable(replaces), secret, now)
 
     async def verify(self, session_id: str, *, generation: int) -> SessionRecord | None:
         session_id = _storable(session_id)

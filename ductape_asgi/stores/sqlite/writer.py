@@ -16,8 +16,9 @@ from .database import OpenFile, identify, is_busy, prepare, unavailable
 from .doorbell import Doorbell
 from .steps import Transaction, set_doorbell
 
-#: How long a step waits for the write lock of other processes, in seconds, from when it was queued.
-PATIENCE = 1.0
+#: How long a step waits for the write lock of other processes, in seconds, from when it was queued.  It may begin one
+#: more attempt of `BUSY_MS` then, and the refusal has to be with the client within a second.
+PATIENCE = 0.8
 
 _LOCKED = "another process kept the session store locked; try again"
 

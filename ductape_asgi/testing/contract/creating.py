@@ -7,8 +7,22 @@ import pytest
 
 from ...errors import SessionLimitReached, StoreUnavailable
 from ...models import TOUCH_EVERY
-from ...stores.base import SessionStore
-from .records import ANN, BOB, NOW, REALM, TAG, ids_of, must_read, new_record, read, start, start_limited
+from ...stores.base import SecretChanged, SessionStore
+from .records import (
+    ANN,
+    BOB,
+    NOW,
+    REALM,
+    TAG,
+    create,
+    ids_of,
+    must_read,
+    new_record,
+    position,
+    read,
+    start,
+    start_limited,
+)
 
 
 class CreatingContract:
@@ -54,6 +68,28 @@ class CreatingContract:
         await store.close()
         await store.open()
         assert await store.claim_secret(REALM, {"a": b"2"}) == {"a": b"1"}
+
+    @pytest.mark.parametrize(
+        ("realm", "name", "secret"), [(REALM, "other", b"1"), ("shop:dev", "key-1", b"1"), (REALM, "key-1", b"2")]
+    )
+    async def test_a_session_is_refused_unless_the_secret_behind_its_subject_is_kept(
+        self, store: SessionStore, realm: str, name: str, secret: bytes
+    ) -> None:
+        old = await start(store, refresh_key="old-key")
+        await store.claim_secret(realm, {name: secret})
+        before = await position(store)
+        refused = new_record(store, refresh_key="key-1")
+        with pytest.raises(SecretChanged):
+            await store.create(refused, limit=1, evict=True, replaces=old.session_id, secret=b"1", now=NOW)
+        assert await ids_of(store) == [old.session_id]
+        assert await read(store, refused.session_id) is None
+        assert await position(store) == before
+
+    async def test_a_session_is_created_with_the_secret_behind_its_subject(self, store: SessionStore) -> None:
+        kept = await store.claim_secret(REALM, {"key-1": b"\0\xff"})
+        record = new_record(store, refresh_key="key-1")
+        await store.create(record, limit=None, evict=False, replaces=None, secret=kept["key-1"], now=NOW)
+        assert await must_read(store, record.session_id) == record
 
     async def test_a_record_comes_back_as_it_was_given(self, store: SessionStore) -> None:
         record = await start(
@@ -121,7 +157,7 @@ class CreatingContract:
         only = await start(store)
         refused = new_record(store)
         with pytest.raises(SessionLimitReached):
-            await store.create(refused, limit=1, evict=False, replaces=None, now=NOW)
+            await create(store, refused, limit=1)
         assert await ids_of(store) == [only.session_id]
         assert await read(store, refused.session_id) is None
 

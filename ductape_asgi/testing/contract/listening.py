@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from ...stores.base import SessionStore
-from .records import ANN, NOW, REALM, TAG, new_record, position, refresh, start, start_limited
+from .records import ANN, NOW, REALM, TAG, create, new_record, position, refresh, start, start_limited
 
 #: A hint may be lost; of so many steps in a row, one at least is told of.
 _ATTEMPTS = 20
@@ -95,7 +95,7 @@ async def _update_person(store: SessionStore) -> None:
 
 async def _replace(store: SessionStore) -> None:
     record = await start(store)
-    await store.create(new_record(store), limit=None, evict=False, replaces=record.session_id, now=NOW)
+    await create(store, new_record(store), replaces=record.session_id)
 
 
 async def _evict(store: SessionStore) -> None:

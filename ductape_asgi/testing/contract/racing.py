@@ -19,6 +19,7 @@ from .records import (
     TAG,
     Step,
     all_at_once,
+    create,
     ids_of,
     must_read,
     new_record,
@@ -64,8 +65,7 @@ class RacingContract:
 
     async def test_of_racing_starts_under_one_id_one_wins(self, store: SessionStore) -> None:
         record = new_record(store)
-        create = partial(store.create, record, limit=None, evict=False, replaces=None, now=NOW)
-        outcomes = await all_at_once([create for _ in range(10)])
+        outcomes = await all_at_once([partial(create, store, record) for _ in range(10)])
         assert sum(isinstance(outcome, StoreUnavailable) for outcome in outcomes) == 9
         assert await ids_of(store) == [record.session_id]
 

@@ -6,12 +6,13 @@ from __future__ import annotations
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import anyio
 
 from ...models import Position, RecordPage, Revocation, Rotation, SessionRecord
-from ...stores.base import SessionStore, route_of
+from ...stores.base import SecretChanged, SessionStore, route_of
 
 #: The time of all tests, Unix seconds.  Stores go by the times they are given, never by a clock of their own.
 NOW = 1_800_000_000.0
@@ -19,6 +20,8 @@ REALM = "shop:prd"
 TAG = "user-session"
 ANN = "ann-pseudonym"
 BOB = "bob-pseudonym"
+#: What the key behind these pseudonyms is, sealed.
+SECRET = b"the secret"
 #: A session's absolute end in these tests, if nothing else is said.
 ENDS_AT = 1_800_003_600
 
@@ -49,7 +52,7 @@ def new_record(store: SessionStore | None = None, **changes: Any) -> SessionReco
 async def start(store: SessionStore, **changes: Any) -> SessionRecord:
     """Create a session without limit or replacement."""
     record = new_record(store, **changes)
-    await store.create(record, limit=None, evict=False, replaces=None, now=NOW)
+    await create(store, record)
     return record
 
 
@@ -58,7 +61,24 @@ async def start_limited(
 ) -> tuple[SessionRecord, tuple[str, ...]]:
     """Create a session within a limit.  Returns it and the ids that were ended for it."""
     record = new_record(store, **changes)
-    return record, await store.create(record, limit=limit, evict=evict, replaces=replaces, now=NOW)
+    return record, await create(store, record, limit=limit, evict=evict, replaces=replaces)
+
+
+async def create(
+    store: SessionStore,
+    record: SessionRecord,
+    *,
+    limit: int | None = None,
+    evict: bool = False,
+    replaces: str | None = None,
+) -> tuple[str, ...]:
+    """Create a session with `SECRET`, which the store is made to keep if it does not."""
+    add = partial(store.create, record, limit=limit, evict=evict, replaces=replaces, secret=SECRET, now=NOW)
+    try:
+        return await add()
+    except SecretChanged:
+        await store.claim_secret(record.realm, {record.refresh_key: SECRET})
+        return await add()
 
 
 async def refresh(store: SessionStore, session_id: str, generation: int, **changes: Any) -> Rotation:

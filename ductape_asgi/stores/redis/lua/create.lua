@@ -1,7 +1,10 @@
--- KEYS: head, log, deadlines, session, person, counter.
--- ARGV: draw, channel, now, record, life in ms, limit or -1, '1' to evict, the session to replace or ''.
+-- KEYS: head, log, deadlines, session, person, counter, the shard's copy of the realm's secrets.
+-- ARGV: draw, channel, now, record, life in ms, limit or -1, '1' to evict, the session to replace or '', the secret.
 local now, limit, replaces = tonumber(ARGV[3]), tonumber(ARGV[6]), ARGV[8]
 local new = decode(ARGV[4])
+-- In a store that was emptied nobody would find the session under its subject.
+local kept = redis.call('HGET', KEYS[7], new.refresh_key)
+if kept ~= ARGV[9] then return {ARGV[1], kept and 'changed' or 'unproven'} end
 if redis.call('EXISTS', KEYS[4]) == 1 then return {ARGV[1], 'taken'} end
 
 local ending = {}
