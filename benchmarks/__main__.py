@@ -1,4 +1,4 @@
-"""``python -m benchmarks [--json FILE] [--only hit miss cache store revocation]``: measure, and set it against what we promise.
+"""``python -m benchmarks [--json FILE] [--only hit miss ...]``: measure, and set it against what we promise.
 
 The exit code is 0 unless a benchmark breaks: a gate that falls short is for people to judge.
 """
