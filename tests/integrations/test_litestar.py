@@ -374,7 +374,7 @@ def test_the_sessions_are_open_before_the_apps_own_lifespan_and_until_after_it(s
     with TestClient(Litestar([opened], plugins=plugins, lifespan=[lifespan], on_startup=[on_startup])):
         pass
     assert seen == [True, True, True]
-    assert not sessions.worker.lifetime.is_open()
+    assert sessions.worker.lifetime.token is None
 
 
 def test_all_handlers_are_behind_one_middleware(sessions: Sessions) -> None:

@@ -39,7 +39,7 @@ REMOTE = ("redis", "postgres")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Take out what cannot be: those stores on trio, and what they do not promise (see `test_elsewhere`)."""
-    items[:] = [item for item in items if not _on_remote(item) or not (_on_trio(item) or _asks_for_a_word(item))]
+    items[:] = [item for item in items if not _on_remote(item) or not (_on_trio(item) or _asks_too_much(item))]
 
 
 def _given(item: pytest.Item) -> dict[str, object]:
@@ -54,9 +54,8 @@ def _on_trio(item: pytest.Item) -> bool:
     return "trio" in _given(item).values()
 
 
-def _asks_for_a_word(item: pytest.Item) -> bool:
-    """Whether it holds other workers to what they can do only where the store announces its log's head."""
-    return item.get_closest_marker("announcing") is not None
+def _asks_too_much(item: pytest.Item) -> bool:
+    return any(item.get_closest_marker(name) for name in ("announcing", "any_loop"))
 
 
 @pytest.fixture(params=["memory", "sqlite", *REMOTE])

@@ -20,8 +20,7 @@ from .conftest import MakeStore
 from .push_store import PushStore, Server
 from .support import ANN, TAG, WatchedStore, accepted
 
-# Stores whose drivers belong to one loop refuse another one.
-pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("make_store", ["memory", "sqlite"], indirect=True)]
+pytestmark = [pytest.mark.anyio, pytest.mark.any_loop]
 
 Run = Callable[[Callable[[], Awaitable[Any]]], Any]
 RUNS: dict[str, Run] = {"asyncio": lambda main: asyncio.run(main()), "trio": trio.run}  # type: ignore[arg-type,return-value]
