@@ -116,8 +116,9 @@ def note(sent: list[Any], message: Message) -> Awaitable[None]:
     A mounted app makes an error page, of status 500, of an error it does not know, before the error reaches us.
     Where a guard has denied the request, that page is held until it is known what has happened.
     """
-    if sent[1] is not None:
-        scope, sent[1] = sent[1], None
+    scope = sent[1]
+    if scope is not None:
+        sent[1] = None
         if DENIED_KEY in scope and message.get("status") == 500:
             sent[0] = Held(sent[0], scope)
     answered: Awaitable[None] = sent[0](message)
