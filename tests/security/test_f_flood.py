@@ -17,7 +17,7 @@ from .conftest import MakeForge
 from .forge import TAG, Forge, b64
 from .test_b_key_ids import memory_growth
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.no_cover]  # hundreds of thousands of tries at lines that others cover
 
 
 def junk(forge: Forge, seed: int) -> Iterator[str]:
