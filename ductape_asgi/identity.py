@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from starlette.authentication import BaseUser
 
-from .models import Session
+from .models import DataT, Session
 
 
-def _refuse(self: object, name: str, value: object = None) -> NoReturn:
-    raise AttributeError("request.user and request.auth of a session cannot be changed")
+class SignedIn(Session[DataT], BaseUser):
+    """A verified session, and with it the person: ``request.user`` and, with its `scopes`, ``request.auth``.
 
-
-class SessionUser(BaseUser):
-    """The person of a session, or of none; ``request.user``, and with its `scopes` also ``request.auth``.
-
-    All requests with one cached token share it, so nothing about it can be changed.
+    One object for all three, since a hit among many cached ones waits for main memory for each that it touches.
     """
-
-    __slots__ = ("session",)
-    session: Session[Any] | None
-    __setattr__ = __delattr__ = _refuse
-
-    def __init__(self, session: Session[Any] | None) -> None:
-        object.__setattr__(self, "session", session)
 
     @property
     def is_authenticated(self) -> bool:
-        return self.session is not None
+        return True
 
     @property
     def display_name(self) -> str:
@@ -36,18 +25,46 @@ class SessionUser(BaseUser):
 
     @property
     def identity(self) -> str:
-        return (self.session.identifier or "") if self.session is not None else ""
+        return self.identifier or ""
 
     @property
     def scopes(self) -> list[str]:
-        """``authenticated``, ``role:<r>`` and ``permission:<p>``; without a session, none."""
-        if self.session is None:
-            return []
-        roles = [f"role:{name}" for name in sorted(self.session.roles)]
-        return ["authenticated", *roles, *(f"permission:{name}" for name in sorted(self.session.permissions))]
+        """``authenticated``, ``role:<r>`` and ``permission:<p>``."""
+        roles = [f"role:{name}" for name in sorted(self.roles)]
+        return ["authenticated", *roles, *(f"permission:{name}" for name in sorted(self.permissions))]
+
+
+class Anonymous(BaseUser):
+    """Nobody, who may nothing.  All requests without a session share one, so nothing about it can be changed."""
+
+    def _refuse(self, name: str, value: object = None) -> NoReturn:
+        raise AttributeError("request.user and request.auth cannot be changed")
+
+    __setattr__ = __delattr__ = _refuse
+
+    @property
+    def is_authenticated(self) -> bool:
+        return False
+
+    @property
+    def display_name(self) -> str:
+        return ""
+
+    @property
+    def identity(self) -> str:
+        return ""
+
+    @property
+    def scopes(self) -> list[str]:
+        return []
 
     def __repr__(self) -> str:
-        return f"<SessionUser {'signed in' if self.session is not None else 'anonymous'}>"
+        return "<Anonymous>"
 
 
-ANONYMOUS = SessionUser(None)
+ANONYMOUS: Final = Anonymous()
+
+
+def is_ours(user: Any) -> bool:
+    """Whether a `user` or `auth` on a scope was laid there by a middleware of ours."""
+    return isinstance(user, SignedIn | Anonymous)

@@ -10,12 +10,12 @@ from typing import Any, Final, TypedDict
 
 from .access import ERROR_KEY, OPTIONS_KEY, SESSION_KEY
 from .audit import audit
-from .cache import TAIL, Entry
+from .cache import MIDDLE, Entry
 from .clients import Network, proxy_networks
 from .credentials import Bearer, BodyField, Cookie, Credential, Header
 from .csrf import check_same_site, is_unsafe
 from .errors import ConfigurationError, CsrfRejected, DuctapeError, MissingToken, SessionError
-from .identity import ANONYMOUS, SessionUser
+from .identity import ANONYMOUS, is_ours
 from .lifespan import run_lifespan
 from .models import Session
 from .policy import TagPolicy
@@ -28,7 +28,6 @@ _ORIGIN_RULE = (
 )
 _EXEMPT = re.compile(r"/[^*]*(/\*)?|/\*")
 _EXEMPT_RULE = 'a path starts with "/", and may end in "/*": "/health", "/auth/*"'
-_TAIL_SLICE: Final = slice(-TAIL, None)
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 
@@ -125,7 +124,7 @@ class DuctapeMiddleware:
         self.options: Options = worker.installed.setdefault(options, options)
         self._set_user, self._state_key = set_user, state_key
         self._clock, self._elapsed, self._feed = worker.clock, worker.feed.elapsed, worker.feed
-        self._cache, self._by_tail, self._by_cookie = worker.cache, worker.cache.by_tail, worker.cache.by_cookie
+        self._cache, self._by_bearer, self._by_cookie = worker.cache, worker.cache.by_bearer, worker.cache.by_cookie
         # The quick way knows the two usual credentials, in their usual order.  With others, entries have no owner.
         self._quick = self.options.credentials[:1] == (Bearer(),)
         self._quick_cookie = self.options.credentials == (Bearer(), Cookie()) and sessions.cookies is not None
@@ -139,7 +138,7 @@ class DuctapeMiddleware:
         scope[OPTIONS_KEY] = self.options
         scope[SESSION_KEY] = session = entry.session
         if self._set_user:
-            scope["user"] = scope["auth"] = entry.user
+            scope["user"] = scope["auth"] = session
         try:
             scope["state"][self._state_key] = session
         except KeyError:
@@ -161,12 +160,7 @@ class DuctapeMiddleware:
                 if authorization is not None:
                     return None
                 authorization = value
-        if authorization is None:
-            entry = self._find_by_cookie(scope)
-        else:
-            entry = self._by_tail.get(authorization[_TAIL_SLICE])
-            if entry is not None and entry.bearer != authorization:
-                return None
+        entry = self._find_by_cookie(scope) if authorization is None else self._by_bearer.get(authorization)
         if entry is None or entry.owner is not self.options:
             return None
         word, applied, until, until_wall = self._feed.trust
@@ -191,7 +185,7 @@ class DuctapeMiddleware:
         if cookie is None or scope["method"] not in _SAFE or not self._quick_cookie:
             return None
         middle = len(cookie) >> 1
-        entry = self._by_cookie.get(cookie[middle : middle + TAIL])
+        entry = self._by_cookie.get(cookie[middle : middle + MIDDLE])
         return entry if entry is not None and entry.cookie == cookie else None
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -282,7 +276,7 @@ class DuctapeMiddleware:
     def _prepare(self, scope: Scope, entry: Entry, by_cookie: bool) -> None:
         """Make the next request with this credential a plain hit, unless another middleware has done so for itself."""
         if entry.owner is None and self._quick:
-            entry.user, entry.owner = SessionUser(entry.session), self.options
+            entry.owner = self.options
         cookies = [value for name, value in scope["headers"] if name == b"cookie"]
         if by_cookie and len(cookies) == 1:
             self.options.sessions.worker.cache.link_cookie(entry, cookies[0])
@@ -296,8 +290,8 @@ class DuctapeMiddleware:
         scope.setdefault("state", {})[self._state_key] = session
         for key in ("user", "auth") if self._set_user else ():
             # Without a session, what another middleware knows of the user stands.
-            if session is not None or isinstance(scope.get(key, ANONYMOUS), SessionUser):
-                scope[key] = ANONYMOUS if session is None else SessionUser(session)
+            if session is not None or is_ours(scope.get(key, ANONYMOUS)):
+                scope[key] = ANONYMOUS if session is None else session
 
 
 def _tags(sessions: Sessions, tag: object) -> tuple[str, ...]:

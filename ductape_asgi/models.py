@@ -153,7 +153,7 @@ class Session(Generic[DataT]):
         raise AttributeError("a Session cannot be changed; use sessions.update(...)")
 
     def _key(self) -> tuple[object, ...]:
-        return tuple(getattr(self, name) for name in self.__slots__ if name not in ("_load", "_plain"))
+        return tuple(getattr(self, name) for name in Session.__slots__ if name not in ("_load", "_plain"))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Session) and self._key() == other._key()

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import anyio
 
 from .audit import audit, logger
-from .cache import TAIL, Entry, person_key
+from .cache import Entry, person_key
 from .errors import (
     DuctapeError,
     ExpiredToken,
@@ -20,6 +20,7 @@ from .errors import (
     SessionError,
     StoreUnavailable,
 )
+from .identity import SignedIn
 from .models import TOUCH_EVERY, Session, SessionRecord, instant
 from .policy import TagPolicy
 from .realms import RealmContext
@@ -105,7 +106,7 @@ class Verifier:
         return trusted
 
     def _cached(self, token: object) -> Entry | None:
-        if not isinstance(token, str) or len(token) < TAIL or not token.isascii():
+        if not isinstance(token, str) or not token.isascii():
             return None
         return self._cache.find(_SCHEME + token.encode())
 
@@ -216,7 +217,7 @@ class Verifier:
         except InvalidData as error:
             logger.warning("session data of tag %s no longer fits: %s", policy.tag, error)
             raise InvalidToken(f"the session's {error}") from None
-        return Session(
+        return SignedIn(
             session_id=claims.session_id,
             tag=claims.tag,
             identifier=contents.identifier,

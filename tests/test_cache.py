@@ -304,7 +304,7 @@ class AgainstAModel(RuleBasedStateMachine):
     def bounded(self) -> None:
         if not hasattr(self, "cache"):
             return
-        entries = list(self.cache.by_tail.values())
+        entries = list(self.cache.by_bearer.values())
         assert len(self.cache) == len(entries) <= self.size
         assert self.cache.bytes == sum(one.size for one in entries) <= self.room
         assert all(one in entries for one in self.cache.by_cookie.values())

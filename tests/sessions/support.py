@@ -13,6 +13,7 @@ from ductape_asgi import IssuedSession, Sessions
 
 TAG = "user-session"
 ANN = {"userId": "ann"}
+BACKGROUND = frozenset({"listen", "log_since", "purge", "touch"})
 
 
 class Clock:
@@ -38,6 +39,10 @@ class WatchedStore:
         self.instead: dict[str, Callable[..., Awaitable[Any]]] = {}
         self.before: dict[str, Callable[[], Awaitable[None]]] = {}
         self.after: dict[str, Callable[[], Awaitable[None]]] = {}
+
+    def asked(self) -> Counter[str]:
+        """The calls so far, but for those of the background, which may fall anywhere between two others."""
+        return Counter({name: calls for name, calls in self.calls.items() if name not in BACKGROUND})
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self.real, name)

@@ -34,9 +34,9 @@ async def test_inspect_asks_no_store_and_reads_ended_tokens(sessions: Sessions, 
     issued = await sessions.start(tag=TAG, data=ANN)
     await sessions.revoke(tag=TAG, session_id=issued.session_id)
     clock.advance(10**6)
-    before = store.calls.copy()
+    before = store.asked()
     assert (await sessions.inspect(token=issued.token)).session_id == issued.session_id
-    assert store.calls == before
+    assert store.asked() == before
 
 
 async def test_inspect_refuses_what_is_not_signed_by_us(sessions: Sessions, make_sessions: MakeSessions) -> None:
