@@ -20,7 +20,7 @@ from anyio.lowlevel import EventLoopToken
 
 from .audit import logger
 from .errors import ConfigurationError, DuctapeError
-from .latch import Latch
+from .latch import Latch, running_loop
 from .stores.base import SessionStore
 
 #: How long work that is due waits for more of its kind, in seconds.
@@ -67,7 +67,7 @@ class _Task:
         self.scope = anyio.CancelScope()
         self.finished = anyio.Event()
         self._work = work
-        loop = anyio.lowlevel.current_token().native_token
+        loop = running_loop()
         if isinstance(loop, asyncio.AbstractEventLoop):
             # Kept: the loop itself holds its tasks weakly.
             self._task: object = loop.create_task(self._run())
@@ -111,7 +111,7 @@ class Lifetime:
         return self._here() is not None
 
     def _here(self) -> _Opened | None:
-        opened = self._opened.get(anyio.lowlevel.current_token().native_token)
+        opened = self._opened.get(running_loop())
         return opened if opened is not None and opened.pid == os.getpid() else None
 
     @property
@@ -128,7 +128,7 @@ class Lifetime:
             ConfigurationError, StoreUnavailable: from the store's `open`.
             ConfigurationError: the store serves one loop at a time, and another one has it.
         """
-        here: object = anyio.lowlevel.current_token().native_token
+        here: object = running_loop()
         opened = self._opened.get(here)
         if opened is None or opened.pid != os.getpid():
             await self._opened_here()

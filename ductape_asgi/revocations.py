@@ -13,12 +13,12 @@ from collections.abc import Callable
 from functools import partial
 
 import anyio
-import anyio.lowlevel
 
 from .audit import audit, logger
 from .cache import VerifiedTokens, person_key
 from .endings import Endings
 from .errors import StoreUnavailable
+from .latch import running_loop
 from .models import LogPage, Position, Revocation
 from .stores.guarded import DEADLINE, HURRIED, GuardedStore
 
@@ -138,7 +138,7 @@ class Feed:
     def _under_way(self) -> _Reading | None:
         """The reading that goes on in this event loop.  One of another loop is nobody's here to wait for."""
         reading = self._reading
-        if reading is None or reading.loop != anyio.lowlevel.current_token().native_token:
+        if reading is None or reading.loop != running_loop():
             return None
         return reading
 
@@ -154,7 +154,7 @@ class Feed:
 
     async def _lead(self, within: float) -> None:
         self._begun += 1
-        reading = self._reading = _Reading(anyio.lowlevel.current_token().native_token, self._begun)
+        reading = self._reading = _Reading(running_loop(), self._begun)
         try:
             await self._read(within)
             reading.ended = True
