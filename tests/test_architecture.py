@@ -29,7 +29,18 @@ FLOORS: tuple[frozenset[str], ...] = (
     # what a request brings and may do
     frozenset({"access", "identity", "clients", "cookies", "csrf", "settings"}),
     # what travels, and what is kept
-    frozenset({"credentials", "sealing", "refresh_tokens", "cache", "stores.base", "stores.rules", "stores.handoff"}),
+    frozenset(
+        {
+            "credentials",
+            "sealing",
+            "refresh_tokens",
+            "tickets",
+            "cache",
+            "stores.base",
+            "stores.rules",
+            "stores.handoff",
+        }
+    ),
     frozenset(
         {"tokens", "endings", "stores.guarded", "stores.memory", "stores.postgres", "stores.redis", "stores.sqlite"}
     ),
@@ -38,7 +49,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"realms", "lifetime", "following", "restoring", "stores.urls"}),
     frozenset({"worker"}),
     frozenset({"issuing", "verification"}),
-    frozenset({"inventory", "sync"}),
+    frozenset({"admission", "inventory", "sync"}),
     frozenset({"sessions"}),
     # around an app
     frozenset({"lifespan"}),
