@@ -137,8 +137,8 @@ def note(sent: list[Any], message: Message) -> Awaitable[None]:
         if DENIED_KEY in scope and message.get("status") == 500:
             sent[0] = Held(sent[0], scope)
         headers = message.get("headers", ())
-        if type(headers) is not list:
-            headers = message["headers"] = list(headers)  # it may be one that is read once
+        if type(headers) is not list and headers:
+            headers = message["headers"] = list(headers)  # what was given may be read once
         for name, value in headers:
             # Spelled "Content-Type" by some, against the rule.
             if len(name) == 12 and name.lower() == b"content-type":
