@@ -6,21 +6,34 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MethodType
-from typing import Any, Final, TypedDict
+from typing import Any, Final, Literal, TypedDict
 
-from .access import ERROR_KEY, OPTIONS_KEY, SESSION_KEY
+from .access import ERROR_KEY, SESSION_KEY
 from .audit import audit
 from .cache import MIDDLE, Entry
 from .clients import Network, proxy_networks
-from .credentials import Bearer, BodyField, Cookie, Credential, Header
+from .credentials import Bearer, BodyField, Cookie, Credential
 from .csrf import check_same_site, is_unsafe
 from .errors import ConfigurationError, CsrfRejected, DuctapeError, MissingToken, SessionError
+from .handshakes import Subprotocol, Ticket, answers_of, taken
 from .identity import ANONYMOUS, is_ours
 from .lifespan import run_lifespan
 from .models import Session
 from .policy import TagPolicy
-from .problems import ASGIApp, Receive, Scope, Send, answer, answer_failure, answer_instead, answering, note
+from .problems import (
+    OPTIONS_KEY,
+    ASGIApp,
+    Receive,
+    Scope,
+    Send,
+    answer,
+    answer_failure,
+    answer_instead,
+    answering,
+    note,
+)
 from .sessions import Sessions
+from .streams import EventStream, Socket
 
 _ORIGIN = re.compile(r"https?://[a-z0-9.:\[\]-]+")
 _ORIGIN_RULE = (
@@ -42,6 +55,7 @@ class MiddlewareOptions(TypedDict, total=False):
     trusted_proxies: Sequence[str]
     set_user: bool
     state_key: str
+    stream_until: Literal["session", "token"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +71,30 @@ class Options:
     trusted_proxies: tuple[Network, ...]
     set_user: bool
     state_key: str
+    stream_until: Literal["session", "token"]
     policies: Mapping[str, TagPolicy] = field(compare=False, repr=False)
 
     @property
     def clock(self) -> Callable[[], float]:
         return self.sessions.worker.clock
+
+    def follow(self, sent: list[Any], scope: Scope) -> None:
+        """Have an event stream end with its session: called by `problems.note`, as the response starts."""
+        if scope["type"] == "http" and scope.get(SESSION_KEY) is not None:
+            sent[0] = EventStream(self, scope, sent[0])
+
+    def lay(self, scope: Scope, session: Session[Any] | None, error: DuctapeError | None = None) -> None:
+        """Put on the scope what was found."""
+        # Written in place: with a copy, outer access logs would see neither our keys nor the route.
+        scope[OPTIONS_KEY], scope[SESSION_KEY] = self, session
+        scope.pop(ERROR_KEY, None)
+        if error is not None:
+            scope[ERROR_KEY] = error
+        scope.setdefault("state", {})[self.state_key] = session
+        for key in ("user", "auth") if self.set_user else ():
+            # Without a session, what another middleware knows of the user stands.
+            if session is not None or is_ours(scope.get(key, ANONYMOUS)):
+                scope[key] = ANONYMOUS if session is None else session
 
 
 class DuctapeMiddleware:
@@ -73,11 +106,13 @@ class DuctapeMiddleware:
         tag: the session type to accept, or several; may be left out when `sessions` has exactly one.
         required: refuse requests without a session.
         exempt: paths where none is required: exact, or ``"/x/*"``.
-        credentials: where a token may stand; a cookie is looked at last.
+        credentials: where a token may stand; a cookie is looked at last.  `Ticket()` and `Subprotocol()`, for
+            WebSockets, count only where they are named.
         allowed_origins: other origins whose pages may send cookie-authenticated requests.
         trusted_proxies: addresses or networks whose ``X-Forwarded-For`` is believed.
         set_user: also set ``scope["user"]`` and ``scope["auth"]``.
         state_key: the name on ``request.state``.
+        stream_until: what ends a WebSocket or event stream by its time: the ``"session"``, or the access ``"token"``.
 
     Raises:
         ConfigurationError: any of these is not usable.
@@ -96,6 +131,7 @@ class DuctapeMiddleware:
         trusted_proxies: Sequence[str] = (),
         set_user: bool = True,
         state_key: str = "session",
+        stream_until: Literal["session", "token"] = "session",
     ) -> None:
         if not isinstance(sessions, Sessions):
             raise ConfigurationError(f"sessions= takes a Sessions object, not {type(sessions).__name__}")
@@ -105,6 +141,8 @@ class DuctapeMiddleware:
                 raise ConfigurationError(f"{name}={flag!r}: use True or False")
         if not isinstance(state_key, str) or not state_key:
             raise ConfigurationError(f'state_key={state_key!r}: give a name on request.state, such as "session"')
+        if stream_until not in ("session", "token"):
+            raise ConfigurationError(f'stream_until={stream_until!r}: use "session" or "token"')
         tags = _tags(sessions, tag)
         self.app = app
         options = Options(
@@ -117,6 +155,7 @@ class DuctapeMiddleware:
             trusted_proxies=proxy_networks(trusted_proxies),
             set_user=set_user,
             state_key=state_key,
+            stream_until=stream_until,
             policies={name: sessions.policy(name) for name in tags},
         )
         worker = sessions.worker
@@ -126,15 +165,16 @@ class DuctapeMiddleware:
         self._clock, self._elapsed, self._feed = worker.clock, worker.feed.elapsed, worker.feed
         self._cache, self._by_bearer, self._by_cookie = worker.cache, worker.cache.by_bearer, worker.cache.by_cookie
         # The quick way knows the two usual credentials, in their usual order.  With others, entries have no owner.
-        self._quick = self.options.credentials[:1] == (Bearer(),)
-        self._quick_cookie = self.options.credentials == (Bearer(), Cookie()) and sessions.cookies is not None
+        for_requests = tuple(one for one in self.options.credentials if not isinstance(one, Ticket | Subprotocol))
+        self._quick = for_requests[:1] == (Bearer(),)
+        self._quick_cookie = for_requests == (Bearer(), Cookie()) and sessions.cookies is not None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         entry = self._find(scope) if scope["type"] == "http" and OPTIONS_KEY not in scope else None
         if entry is None:
             await self._other(scope, receive, send)
             return
-        # A hit.  What follows is `_lay` and `answering`, spelled out: calls would cost a quarter of the whole.
+        # A hit.  What follows is `Options.lay` and `answering`, spelled out: calls would cost a quarter of the whole.
         scope[OPTIONS_KEY] = self.options
         scope[SESSION_KEY] = session = entry.session
         if self._set_user:
@@ -201,10 +241,12 @@ class DuctapeMiddleware:
         session, error = None, None
         # Before anything can be refused: what is read of a body must be there for the app whatever happens.
         bodies, receive = await self._bodies(scope, receive)
+        if scope["type"] == "websocket":
+            send = taken(scope, self.options.credentials, send)
         try:
-            token, by_cookie = self._only_credential(scope, bodies)
+            token, credential = self._only_credential(scope, bodies)
             if token is not None:
-                session = await self._verified(scope, token, by_cookie)
+                session = await self._verified(scope, token, credential)
         except CsrfRejected as rejected:
             self._audit("csrf.rejected", rejected)
             await answer(rejected, scope, receive, send)
@@ -215,8 +257,12 @@ class DuctapeMiddleware:
         if refusal is not None:
             await answer_failure(refusal, scope, receive, send)
             return
-        self._lay(scope, session, error)
-        await answering(self.app, scope, receive, send)
+        self.options.lay(scope, session, error)
+        if scope["type"] == "websocket" and session is not None:
+            async with Socket(self.options, scope, receive, send) as socket:
+                await answering(self.app, scope, socket.receive, socket.send)
+        else:
+            await answering(self.app, scope, receive, send)
 
     def _refusal(self, scope: Scope, session: Session[Any] | None, error: DuctapeError | None) -> DuctapeError | None:
         """Why the app must not run, if it must not."""
@@ -236,7 +282,7 @@ class DuctapeMiddleware:
                 bodies[credential], receive = await credential.read(scope, receive)
         return bodies, receive
 
-    def _only_credential(self, scope: Scope, bodies: Mapping[BodyField, bytes]) -> tuple[str | None, bool]:
+    def _only_credential(self, scope: Scope, bodies: Mapping[BodyField, bytes]) -> tuple[str | None, Credential | None]:
         try:
             return self._credential(scope, bodies)
         except SessionError as error:
@@ -248,8 +294,8 @@ class DuctapeMiddleware:
         tags = ",".join(self.options.tags)
         audit(event, context.log_key, context.audience, tags, reason=f"{error.code}: {error}")
 
-    def _credential(self, scope: Scope, bodies: Mapping[BodyField, bytes]) -> tuple[str | None, bool]:
-        """The first credential that is present, and whether it was a cookie."""
+    def _credential(self, scope: Scope, bodies: Mapping[BodyField, bytes]) -> tuple[str | None, Credential | None]:
+        """What the first credential that is present has brought, and which it was."""
         policy = self.options.sessions.cookies
         for credential in self.options.credentials:
             if isinstance(credential, BodyField):
@@ -259,11 +305,14 @@ class DuctapeMiddleware:
             else:
                 token = credential.token(scope)
             if token is not None:
-                return token, isinstance(credential, Cookie)
-        return None, False
+                return token, credential
+        return None, None
 
-    async def _verified(self, scope: Scope, token: str, by_cookie: bool) -> Session[Any]:
+    async def _verified(self, scope: Scope, token: str, credential: Credential | None) -> Session[Any]:
         options = self.options
+        if isinstance(credential, Ticket):
+            return await self._admitted(scope, token)
+        by_cookie = isinstance(credential, Cookie)
         verifier = options.sessions.verifier
         session = await verifier.verify(options.sessions.context(), options.policies, token)
         if by_cookie and is_unsafe(scope):
@@ -273,6 +322,17 @@ class DuctapeMiddleware:
             self._prepare(scope, entry, by_cookie)
         return session
 
+    async def _admitted(self, scope: Scope, ticket: str) -> Session[Any]:
+        """The session of a ticket; it may be one that another middleware, farther out, has taken it for."""
+        sessions, answers = self.options.sessions, answers_of(scope)
+        if ticket in answers and answers[ticket][0] is sessions:
+            session: Session[Any] = answers[ticket][1]
+            if session.tag in self.options.policies:
+                return session
+        session = await sessions.admission.redeem(sessions.context(), self.options.policies, ticket)
+        answers[ticket] = sessions, session
+        return session
+
     def _prepare(self, scope: Scope, entry: Entry, by_cookie: bool) -> None:
         """Make the next request with this credential a plain hit, unless another middleware has done so for itself."""
         if entry.owner is None and self._quick:
@@ -280,18 +340,6 @@ class DuctapeMiddleware:
         cookies = [value for name, value in scope["headers"] if name == b"cookie"]
         if by_cookie and len(cookies) == 1:
             self.options.sessions.worker.cache.link_cookie(entry, cookies[0])
-
-    def _lay(self, scope: Scope, session: Session[Any] | None, error: DuctapeError | None) -> None:
-        # Written in place: with a copy, outer access logs would see neither our keys nor the route.
-        scope[OPTIONS_KEY], scope[SESSION_KEY] = self.options, session
-        scope.pop(ERROR_KEY, None)
-        if error is not None:
-            scope[ERROR_KEY] = error
-        scope.setdefault("state", {})[self._state_key] = session
-        for key in ("user", "auth") if self._set_user else ():
-            # Without a session, what another middleware knows of the user stands.
-            if session is not None or is_ours(scope.get(key, ANONYMOUS)):
-                scope[key] = ANONYMOUS if session is None else session
 
 
 def _tags(sessions: Sessions, tag: object) -> tuple[str, ...]:
@@ -306,12 +354,10 @@ def _tags(sessions: Sessions, tag: object) -> tuple[str, ...]:
 
 
 def _credentials(given: Sequence[Credential]) -> tuple[Credential, ...]:
-    if (
-        not isinstance(given, list | tuple)
-        or not given
-        or not all(isinstance(item, Bearer | Cookie | Header | BodyField) for item in given)
-    ):
-        raise ConfigurationError("credentials= takes Bearer(), Cookie(), Header(name) and BodyField(name) objects")
+    if not isinstance(given, list | tuple) or not given or not all(isinstance(item, Credential) for item in given):
+        raise ConfigurationError(
+            "credentials= takes Bearer(), Cookie(), Header(name), BodyField(name), Ticket() and Subprotocol() objects"
+        )
     # A browser sends cookies by itself; what somebody chose to send goes before.
     return tuple(sorted(given, key=lambda item: isinstance(item, Cookie)))
 
