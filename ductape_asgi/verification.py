@@ -230,7 +230,7 @@ class Verifier:
         document = context.data_of(record)
         plain = json.loads(document)
         _check_fits(policy, document)
-        session: Session[Any] = Session(
+        session: Session[Any] = SignedIn(
             session_id=record.session_id,
             tag=record.tag,
             identifier=context.identifier_of(record),

@@ -427,7 +427,7 @@ async def test_without_guards_newer_data_closes_nothing_and_is_seen_by_later_gua
         await look(sessions)
         scope = line.scope
         assert scope["ductape.session"].roles == {"guest"}
-        assert scope["user"].session.roles == scope["state"]["session"].roles == {"guest"}
+        assert scope["user"].roles == scope["state"]["session"].roles == {"guest"}
         await still_open(line, sessions)
 
 
