@@ -10,10 +10,12 @@ from typing import Any, Final, TypedDict
 
 from .access import ERROR_KEY, OPTIONS_KEY, SESSION_KEY
 from .audit import audit
+from .auto_refresh import AutoRefresh, Outcome
 from .cache import TAIL, Entry
 from .clients import Network, proxy_networks
 from .credentials import Bearer, BodyField, Cookie, Credential, Header
 from .csrf import check_same_site, is_unsafe
+from .csrf_forms import submitted
 from .errors import ConfigurationError, CsrfRejected, DuctapeError, MissingToken, SessionError
 from .identity import ANONYMOUS, SessionUser
 from .lifespan import run_lifespan
@@ -40,6 +42,7 @@ class MiddlewareOptions(TypedDict, total=False):
     exempt: Sequence[str]
     credentials: Sequence[Credential]
     allowed_origins: Sequence[str]
+    auto_refresh: bool
     trusted_proxies: Sequence[str]
     set_user: bool
     state_key: str
@@ -55,6 +58,7 @@ class Options:
     exempt: tuple[str, ...]
     credentials: tuple[Credential, ...]
     allowed_origins: frozenset[str]
+    auto_refresh: bool
     trusted_proxies: tuple[Network, ...]
     set_user: bool
     state_key: str
@@ -76,6 +80,8 @@ class DuctapeMiddleware:
         exempt: paths where none is required: exact, or ``"/x/*"``.
         credentials: where a token may stand; a cookie is looked at last.
         allowed_origins: other origins whose pages may send cookie-authenticated requests.
+        auto_refresh: serve a request whose access cookie has expired or is absent by its refresh cookie, and set new
+            cookies with the answer; only where it comes from our own pages or opens a page, and never for sockets.
         trusted_proxies: addresses or networks whose ``X-Forwarded-For`` is believed.
         set_user: also set ``scope["user"]`` and ``scope["auth"]``.
         state_key: the name on ``request.state``.
@@ -94,6 +100,7 @@ class DuctapeMiddleware:
         exempt: Sequence[str] = (),
         credentials: Sequence[Credential] = (Bearer(), Cookie()),
         allowed_origins: Sequence[str] = (),
+        auto_refresh: bool = True,
         trusted_proxies: Sequence[str] = (),
         set_user: bool = True,
         state_key: str = "session",
@@ -101,7 +108,7 @@ class DuctapeMiddleware:
         if not isinstance(sessions, Sessions):
             raise ConfigurationError(f"sessions= takes a Sessions object, not {type(sessions).__name__}")
         sessions.context()  # A publishable key cannot verify: better said now than at the first request.
-        for name, flag in (("required", required), ("set_user", set_user)):
+        for name, flag in (("required", required), ("auto_refresh", auto_refresh), ("set_user", set_user)):
             if not isinstance(flag, bool):
                 raise ConfigurationError(f"{name}={flag!r}: use True or False")
         if not isinstance(state_key, str) or not state_key:
@@ -115,6 +122,7 @@ class DuctapeMiddleware:
             exempt=_checked(exempt, _EXEMPT, "exempt", _EXEMPT_RULE),
             credentials=_credentials(credentials),
             allowed_origins=frozenset(_checked(allowed_origins, _ORIGIN, "allowed_origins", _ORIGIN_RULE)),
+            auto_refresh=auto_refresh,
             trusted_proxies=proxy_networks(trusted_proxies),
             set_user=set_user,
             state_key=state_key,
@@ -129,6 +137,11 @@ class DuctapeMiddleware:
         # The quick way knows the two usual credentials, in their usual order.  With others, entries have no owner.
         self._quick = self.options.credentials[:1] == (Bearer(),)
         self._quick_cookie = self.options.credentials == (Bearer(), Cookie()) and sessions.cookies is not None
+        cookies = sessions.cookies if Cookie() in self.options.credentials else None
+        self._csrf_tokens = cookies is not None and cookies.csrf_token
+        self._auto_refresh = None
+        if cookies is not None and auto_refresh:
+            self._auto_refresh = AutoRefresh(sessions, cookies, options.policies, options.allowed_origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         entry = self._find(scope) if scope["type"] == "http" and OPTIONS_KEY not in scope else None
@@ -204,25 +217,47 @@ class DuctapeMiddleware:
 
     async def _decide(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Everything that is not a plain hit: find the credential, verify it, refuse or hand on."""
-        session, error = None, None
         # Before anything can be refused: what is read of a body must be there for the app whatever happens.
         bodies, receive = await self._bodies(scope, receive)
+        csrf_tokens: tuple[str, ...] = ()
+        if self._csrf_tokens and scope["type"] == "http" and is_unsafe(scope):
+            csrf_tokens, receive = await submitted(scope, receive)
         try:
-            token, by_cookie = self._only_credential(scope, bodies)
-            if token is not None:
-                session = await self._verified(scope, token, by_cookie)
+            outcome = await self._authenticate(scope, bodies, csrf_tokens)
         except CsrfRejected as rejected:
             self._audit("csrf.rejected", rejected)
             await answer(rejected, scope, receive, send)
             return
-        except DuctapeError as refused:
-            error = refused
+        session, error = outcome.session, outcome.error
+        if outcome.sending is not None:
+            send = outcome.sending(send)
         refusal = self._refusal(scope, session, error)
         if refusal is not None:
             await answer_failure(refusal, scope, receive, send)
             return
         self._lay(scope, session, error)
         await answering(self.app, scope, receive, send)
+
+    async def _authenticate(
+        self, scope: Scope, bodies: Mapping[BodyField, bytes], csrf_tokens: tuple[str, ...]
+    ) -> Outcome:
+        """Whose request it is, by its credential or by its refresh cookie.
+
+        Raises:
+            CsrfRejected: a cookie says so, and the request does not come from us.
+        """
+        token, by_cookie, error = None, False, None
+        try:
+            token, by_cookie = self._only_credential(scope, bodies)
+            if token is not None:
+                return Outcome(await self._verified(scope, token, by_cookie, csrf_tokens), None)
+        except CsrfRejected:
+            raise
+        except DuctapeError as refused:
+            error = refused
+        if self._auto_refresh is None or scope["type"] != "http" or (token is not None and not by_cookie):
+            return Outcome(None, error)
+        return await self._auto_refresh.attempt(scope, token, error, csrf_tokens, self.options)
 
     def _refusal(self, scope: Scope, session: Session[Any] | None, error: DuctapeError | None) -> DuctapeError | None:
         """Why the app must not run, if it must not."""
@@ -268,12 +303,14 @@ class DuctapeMiddleware:
                 return token, isinstance(credential, Cookie)
         return None, False
 
-    async def _verified(self, scope: Scope, token: str, by_cookie: bool) -> Session[Any]:
+    async def _verified(self, scope: Scope, token: str, by_cookie: bool, csrf_tokens: tuple[str, ...]) -> Session[Any]:
         options = self.options
         verifier = options.sessions.verifier
         session = await verifier.verify(options.sessions.context(), options.policies, token)
         if by_cookie and is_unsafe(scope):
             check_same_site(scope, options.allowed_origins)
+            if self._csrf_tokens and scope["type"] == "http":
+                options.sessions.context().csrf_tokens.check(session.session_id, csrf_tokens)
         entry = verifier.entry(token)
         if entry is not None and entry.session is session:
             self._prepare(scope, entry, by_cookie)

@@ -27,9 +27,21 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"models", "schema", "problems"}),
     frozenset({"policy", "keys"}),
     # what a request brings and may do
-    frozenset({"access", "identity", "clients", "cookies", "csrf", "settings"}),
+    frozenset({"access", "bodies", "identity", "clients", "cookies", "csrf", "settings"}),
     # what travels, and what is kept
-    frozenset({"credentials", "sealing", "refresh_tokens", "cache", "stores.base", "stores.rules", "stores.handoff"}),
+    frozenset(
+        {
+            "credentials",
+            "csrf_forms",
+            "csrf_tokens",
+            "sealing",
+            "refresh_tokens",
+            "cache",
+            "stores.base",
+            "stores.rules",
+            "stores.handoff",
+        }
+    ),
     frozenset(
         {"tokens", "endings", "stores.guarded", "stores.memory", "stores.postgres", "stores.redis", "stores.sqlite"}
     ),
@@ -38,10 +50,10 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"realms", "lifetime", "following", "restoring", "stores.urls"}),
     frozenset({"worker"}),
     frozenset({"issuing", "verification"}),
-    frozenset({"inventory", "sync"}),
+    frozenset({"inventory", "refreshing", "sync"}),
     frozenset({"sessions"}),
     # around an app
-    frozenset({"lifespan"}),
+    frozenset({"lifespan", "auto_refresh"}),
     frozenset({"middleware", "client"}),
     frozenset({"openapi"}),
     frozenset({"cli", "testing"}),
@@ -59,6 +71,7 @@ FENCES: dict[str, frozenset[str]] = {
             "following",
             "latch",
             "lifetime",
+            "refreshing",
             "revocations",
             "stores.guarded",
             "stores.handoff",

@@ -130,9 +130,10 @@ def test_both_cookies_last_until_the_sessions_end() -> None:
         assert attributes(cookie) == {"Max-Age=3600", "Path=/", "HttpOnly", "Secure", "SameSite=Lax"}
 
 
-def test_without_a_refresh_token_there_is_one_cookie() -> None:
-    (access,) = session_cookies(CookiePolicy(), ONLY_ACCESS, NOW)
+def test_without_a_refresh_token_the_one_of_an_earlier_session_is_removed() -> None:
+    access, refresh = session_cookies(CookiePolicy(), ONLY_ACCESS, NOW)
     assert "Max-Age=900" in attributes(access)
+    assert refresh.startswith("__Host-ductape-refresh=; Max-Age=0; ")
 
 
 def test_a_session_that_is_over_leaves_no_negative_age() -> None:
