@@ -514,6 +514,33 @@ async def test_who_comes_after_a_revoke_does_not_join_a_flight_of_before(
     assert unchanged(answers["before"])
 
 
+async def test_who_comes_after_a_revoke_in_another_worker_does_not_join_a_flight_of_before(
+    browser: Browser, issued: IssuedSession, clock: Clock, store: WatchedStore
+) -> None:
+    clock.advance(HOUR)
+    answers: list[Answer] = []
+    released = anyio.Event()
+
+    async def hold() -> None:
+        store.after.pop("rotate", None)
+        await released.wait()
+
+    store.after["rotate"] = hold
+
+    async def fetch() -> None:
+        answers.append(await call(browser.app, headers=[*browser.cookies, *SCRIPT]))
+
+    other_way_in: Any = WatchedStore(store.real)
+    async with sessions_on(other_way_in, clock) as other_worker, anyio.create_task_group() as tasks:
+        tasks.start_soon(fetch)
+        await anyio.wait_all_tasks_blocked()
+        assert await other_worker.revoke(tag=TAG, session_id=issued.session_id)
+        with anyio.fail_after(30):
+            await fetch()
+        released.set()
+    assert (answers[0].body, type(answers[0].error)) == (b"nobody", RevokedSession)
+
+
 async def test_who_comes_after_an_update_sees_it(
     sessions: Sessions, browser: Browser, clock: Clock, store: WatchedStore
 ) -> None:
