@@ -46,6 +46,10 @@ class Outcome:
     sending: Callable[[Send], Send] | None = None
 
 
+#: Most requests without a credential: nothing is made for them.
+NOBODY: Final = Outcome(None, None)
+
+
 class AutoRefresh:
     """Decides for one middleware which requests are refreshed, and does it."""
 
@@ -59,8 +63,17 @@ class AutoRefresh:
         self._sessions = sessions
         self._cookies = cookies
         self._refresh_name = cookies.refresh_name
+        self._raw_name = self._refresh_name.encode()
         self._policies = policies
         self._allowed_origins = allowed_origins
+
+    def concerns(self, scope: Scope) -> bool:
+        """Whether this is a request that may bring the refresh cookie: a quick look, for the many who bring none."""
+        if scope["type"] == "http":
+            for name, value in scope["headers"]:
+                if name == b"cookie" and self._raw_name in value:
+                    return True
+        return False
 
     async def attempt(
         self,

@@ -10,7 +10,7 @@ from typing import Any, Final, TypedDict
 
 from .access import ERROR_KEY, OPTIONS_KEY, SESSION_KEY
 from .audit import audit
-from .auto_refresh import AutoRefresh, Outcome
+from .auto_refresh import NOBODY, AutoRefresh, Outcome
 from .cache import TAIL, Entry
 from .clients import Network, proxy_networks
 from .credentials import Bearer, BodyField, Cookie, Credential, Header
@@ -255,9 +255,10 @@ class DuctapeMiddleware:
             raise
         except DuctapeError as refused:
             error = refused
-        if self._auto_refresh is None or scope["type"] != "http" or (token is not None and not by_cookie):
-            return Outcome(None, error)
-        return await self._auto_refresh.attempt(scope, token, error, csrf_tokens, self.options)
+        renewal = self._auto_refresh
+        if renewal is None or not renewal.concerns(scope) or (token is not None and not by_cookie):
+            return NOBODY if error is None else Outcome(None, error)
+        return await renewal.attempt(scope, token, error, csrf_tokens, self.options)
 
     def _refusal(self, scope: Scope, session: Session[Any] | None, error: DuctapeError | None) -> DuctapeError | None:
         """Why the app must not run, if it must not."""
