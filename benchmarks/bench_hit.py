@@ -48,6 +48,7 @@ async def _requests(report: Report, sessions: Sessions, on_sqlite: Sessions, sto
     arms |= await _our_arms(sessions, requests.reading_ours, "bearer, read", "cookie, read")
     arms |= await _our_arms(on_sqlite, requests.bare, "bearer, SQLite", "cookie, SQLite")
     arms |= _peer_arms()
+    arms |= _anonymous_arms(sessions)
     report.section("A request with a session, CPU")
     looks = store.looks
     samples = interleave(arms, _ROUNDS)
@@ -59,6 +60,8 @@ async def _requests(report: Report, sessions: Sessions, on_sqlite: Sessions, sto
     read = [f"{PEER}, read", f"{PEER}, renewed"]
     _table(report, samples, "the app reads it", "looking", "bearer, read", "cookie, read", read)
     report.figure("bearer, SQLite store", added(samples, "bearer, SQLite", "bare"), "ns")
+    for name in ("no credential", "somebody else's cookies"):
+        report.figure(f"{name}, anonymous", added(samples, name, "bare"), "ns")
     for peer in read:
         _gate(report, samples, "bearer", peer, 15)
         _gate(report, samples, "cookie", peer, 12)
@@ -82,6 +85,15 @@ async def _our_arms(sessions: Sessions, app: App, bearer: str, cookie: str) -> d
     for credential in credentials.values():
         await warm(middleware, credential)
     return {name: arm(middleware, credential) for name, credential in credentials.items()}
+
+
+def _anonymous_arms(sessions: Sessions) -> dict[str, Arm]:
+    """Requests that nothing is looked up for: neither a credential of ours nor a refresh cookie comes."""
+    middleware = DuctapeMiddleware(requests.bare, sessions=sessions)
+    return {
+        "no credential": arm(middleware, (b"dnt", b"1")),
+        "somebody else's cookies": arm(middleware, (b"cookie", b"theme=dark; visits=GA1.2.123456789.123456789")),
+    }
 
 
 def _peer_arms() -> dict[str, Arm]:

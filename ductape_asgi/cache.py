@@ -86,11 +86,14 @@ def _whole(second: int) -> float:
 
 
 class Reading:
-    """A verification under way.  `tainted` once what it may have read was revoked or changed meanwhile."""
+    """A verification under way.  `tainted` once what it may have read was revoked or changed meanwhile.
+
+    Without a `person`, whose session it is is not known yet: then anybody's end or change counts.
+    """
 
     __slots__ = ("_all", "person", "session_id", "tainted")
 
-    def __init__(self, readings: dict[Reading, None], session_id: str, person: str) -> None:
+    def __init__(self, readings: dict[Reading, None], session_id: str, person: str | None) -> None:
         self._all = readings
         self.session_id = session_id
         self.person = person
@@ -152,7 +155,7 @@ class VerifiedTokens:
         with self._lock:
             return next((entry for entry in self._group(session.session_id) if entry.session is session), None)
 
-    def reading(self, session_id: str, person: str) -> Reading:
+    def reading(self, session_id: str, person: str | None) -> Reading:
         """Watch a session while its verification reads the store; see `add`."""
         return Reading(self._readings, session_id, person)
 
@@ -220,7 +223,8 @@ class VerifiedTokens:
     def _forget(self, name: str, spared: str | None) -> None:
         with self._lock:
             for reading in list(self._readings):  # few: as many as verifications wait for the store now
-                if name in (reading.session_id, reading.person) and reading.session_id != spared:
+                concerned = reading.person is None or name in (reading.session_id, reading.person)
+                if concerned and reading.session_id != spared:
                     reading.tainted = True
             for entry in self._group(name):
                 if entry.session.session_id != spared:

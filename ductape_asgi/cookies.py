@@ -44,21 +44,30 @@ def _values(line: bytes, wanted: bytes) -> list[bytes]:
 
 
 def session_cookies(policy: CookiePolicy, issued: IssuedSession, now: float | None = None) -> list[str]:
-    """``Set-Cookie`` values that carry both tokens until the session's end."""
+    """``Set-Cookie`` values that carry a session's tokens until its end.
+
+    Without a refresh token, the one that an earlier session may have left is removed: it would bring that one back.
+    """
     life = max(0, int(issued.session_expires_at.timestamp() - (time.time() if now is None else now)))
     cookies = [_serialise(policy, policy.access_name, issued.token, life)]
-    if issued.refresh_token is not None:
-        cookies.append(_serialise(policy, policy.refresh_name, issued.refresh_token, life))
+    kept = issued.refresh_token
+    cookies.append(_serialise(policy, policy.refresh_name, kept or "", life if kept else 0))
+    if policy.csrf_token:
+        token = issued._csrf_token
+        cookies.append(_serialise(policy, policy.csrf_name, token or "", life if token else 0))
     return cookies
 
 
 def expired_cookies(policy: CookiePolicy) -> list[str]:
-    """``Set-Cookie`` values that remove both."""
-    return [_serialise(policy, name, "", 0) for name in (policy.access_name, policy.refresh_name)]
+    """``Set-Cookie`` values that remove them all."""
+    return [_serialise(policy, name, "", 0) for name in policy.names]
 
 
 def _serialise(policy: CookiePolicy, name: str, value: str, max_age: int) -> str:
-    parts = [f"{name}={value}", f"Max-Age={max_age}", "Path=/", "HttpOnly", f"SameSite={policy.samesite.capitalize()}"]
+    parts = [f"{name}={value}", f"Max-Age={max_age}", "Path=/"]
+    if name != policy.csrf_name:  # which a page's script has to read
+        parts.append("HttpOnly")
+    parts.append(f"SameSite={policy.samesite.capitalize()}")
     if policy.domain is not None:
         parts.append(f"Domain={policy.domain}")
     if policy.secure:
@@ -96,6 +105,6 @@ def _as_arguments(cookie: str) -> dict[str, Any]:
         "path": given["Path"],
         "domain": given.get("Domain"),
         "secure": "Secure" in given,
-        "httponly": True,
+        "httponly": "HttpOnly" in given,
         "samesite": given["SameSite"].lower(),
     }

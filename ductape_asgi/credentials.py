@@ -7,11 +7,12 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from .bodies import peek
 from .cookies import read_cookie
 from .errors import ConfigurationError, InvalidToken
 from .handshakes import Subprotocol, Ticket
 from .policy import CookiePolicy
-from .problems import Message, Receive, Scope
+from .problems import Receive, Scope
 
 #: The whole scheme, RFC 9110 section 5.6.2: ``Bearer-X`` is another one.
 _BEARER = re.compile(rb"bearer(?![!#$%&'*+.^_`|~0-9a-z-])", re.IGNORECASE)
@@ -78,14 +79,8 @@ class BodyField:
         """The body, if it is whole and one to look into, else nothing; and a `receive` that plays it back."""
         if not self._promising(scope):
             return b"", receive
-        body, end = await _read(receive, self.limit)
-        gone = end["type"] != "http.request"
-        more = gone or end.get("more_body", False)
-        messages: list[Message] = (
-            [{"type": "http.request", "body": body, "more_body": more}] if body or not gone else []
-        )
-        inspected = b"" if more or len(body) > self.limit else body
-        return inspected, _replay([*messages, end] if gone else messages, receive)
+        body, whole, replayed = await peek(receive, self.limit)
+        return body if whole and len(body) <= self.limit else b"", replayed
 
     def token(self, body: bytes) -> str | None:
         """The token in a body.
@@ -136,25 +131,3 @@ def _ascii(value: bytes, what: str) -> str:
     if not value.isascii():
         raise InvalidToken(f"{what} is not ASCII")
     return value.decode()
-
-
-async def _read(receive: Receive, limit: int) -> tuple[bytes, Message]:
-    """What came until the body ended, the client went or `limit` was passed; and the message that ended it.
-
-    Only bytes are kept: of messages, empty ones too, a client may send any number.
-    """
-    body = bytearray()
-    while True:
-        message = await receive()
-        body += message.get("body", b"")
-        if message["type"] != "http.request" or not message.get("more_body", False) or len(body) > limit:
-            return bytes(body), message
-
-
-def _replay(messages: list[Message], receive: Receive) -> Receive:
-    waiting = messages[::-1]
-
-    async def replayed() -> Message:
-        return waiting.pop() if waiting else await receive()
-
-    return replayed

@@ -43,6 +43,7 @@ class Issuer:
         self._worker = worker
         self._cookies = cookies
         self._cookie_headers = None if cookies is None else _cookie_writer(cookies, worker.clock)
+        self._csrf = cookies is not None and cookies.csrf_token
         self._random_bytes = random_bytes
 
     async def start(
@@ -97,7 +98,8 @@ class Issuer:
 
     async def refresh(
         self, context: RealmContext, policy: TagPolicy, *, refresh_token: str | None, client: object
-    ) -> IssuedSession:
+    ) -> tuple[IssuedSession, SessionRecord]:
+        """The next pair, and the record that it was made from."""
         try:
             return await self._refresh(context, policy, refresh_token, client)
         except SessionError as error:
@@ -106,7 +108,7 @@ class Issuer:
 
     async def _refresh(
         self, context: RealmContext, policy: TagPolicy, refresh_token: str | None, client: object
-    ) -> IssuedSession:
+    ) -> tuple[IssuedSession, SessionRecord]:
         claims = context.refresh_tokens.read(policy.tag, refresh_token)
         now = self._worker.clock()
         if not policy.refresh:
@@ -135,7 +137,7 @@ class Issuer:
         if rotation.outcome == "rotated" and context.needs_reseal(record):
             await self._reseal(context.resealed(record, who, document))
         audit("session.refreshed", context.log_key, context.audience, policy.tag, record.session_id, rotation.outcome)
-        return issued
+        return issued, record
 
     async def _reseal(self, record: SessionRecord) -> None:
         """Have the active key be all that opens this session; what fails now is done at the next refresh."""
@@ -234,6 +236,7 @@ class Issuer:
             tag=record.tag,
             expires_at=instant(expires_at),
             session_expires_at=instant(record.ends_at),
+            _csrf_token=context.csrf_tokens.write(record.session_id) if self._csrf else None,
             _cookie_headers=self._cookie_headers,
         )
 

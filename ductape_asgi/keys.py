@@ -54,6 +54,7 @@ class RealmKey:
     seal: bytes = field(repr=False)
     refresh: bytes = field(repr=False)
     ticket: bytes = field(repr=False)
+    csrf: bytes = field(repr=False)
     store: bytes = field(repr=False)
     log: bytes = field(repr=False)
 
@@ -91,6 +92,7 @@ class AccessKey:
             seal=self.derive("seal", realm),
             refresh=self.derive("refresh", realm),
             ticket=self.derive("ticket", realm),
+            csrf=self.derive("csrf", realm),
             store=self.derive("store", realm),
             log=self.derive("log", realm),
         )

@@ -10,10 +10,12 @@ from typing import Any, Final, Literal, TypedDict
 
 from .access import ERROR_KEY, SESSION_KEY
 from .audit import audit
+from .auto_refresh import NOBODY, AutoRefresh, Outcome
 from .cache import MIDDLE, Entry
 from .clients import Network, proxy_networks
 from .credentials import Bearer, BodyField, Cookie, Credential
 from .csrf import check_same_site, is_unsafe
+from .csrf_forms import submitted
 from .errors import ConfigurationError, CsrfRejected, DuctapeError, MissingToken, SessionError
 from .handshakes import Subprotocol, Ticket, answers_of, taken
 from .identity import ANONYMOUS, is_ours
@@ -52,6 +54,7 @@ class MiddlewareOptions(TypedDict, total=False):
     exempt: Sequence[str]
     credentials: Sequence[Credential]
     allowed_origins: Sequence[str]
+    auto_refresh: bool
     trusted_proxies: Sequence[str]
     set_user: bool
     state_key: str
@@ -68,6 +71,7 @@ class Options:
     exempt: tuple[str, ...]
     credentials: tuple[Credential, ...]
     allowed_origins: frozenset[str]
+    auto_refresh: bool
     trusted_proxies: tuple[Network, ...]
     set_user: bool
     state_key: str
@@ -109,6 +113,8 @@ class DuctapeMiddleware:
         credentials: where a token may stand; a cookie is looked at last.  `Ticket()` and `Subprotocol()`, for
             WebSockets, count only where they are named.
         allowed_origins: other origins whose pages may send cookie-authenticated requests.
+        auto_refresh: serve a request whose access cookie has expired or is absent by its refresh cookie, and set new
+            cookies with the answer; only where it comes from our own pages or opens a page, and never for sockets.
         trusted_proxies: addresses or networks whose ``X-Forwarded-For`` is believed.
         set_user: also set ``scope["user"]`` and ``scope["auth"]``.
         state_key: the name on ``request.state``.
@@ -128,6 +134,7 @@ class DuctapeMiddleware:
         exempt: Sequence[str] = (),
         credentials: Sequence[Credential] = (Bearer(), Cookie()),
         allowed_origins: Sequence[str] = (),
+        auto_refresh: bool = True,
         trusted_proxies: Sequence[str] = (),
         set_user: bool = True,
         state_key: str = "session",
@@ -136,7 +143,7 @@ class DuctapeMiddleware:
         if not isinstance(sessions, Sessions):
             raise ConfigurationError(f"sessions= takes a Sessions object, not {type(sessions).__name__}")
         sessions.context()  # A publishable key cannot verify: better said now than at the first request.
-        for name, flag in (("required", required), ("set_user", set_user)):
+        for name, flag in (("required", required), ("auto_refresh", auto_refresh), ("set_user", set_user)):
             if not isinstance(flag, bool):
                 raise ConfigurationError(f"{name}={flag!r}: use True or False")
         if not isinstance(state_key, str) or not state_key:
@@ -152,6 +159,7 @@ class DuctapeMiddleware:
             exempt=_checked(exempt, _EXEMPT, "exempt", _EXEMPT_RULE),
             credentials=_credentials(credentials),
             allowed_origins=frozenset(_checked(allowed_origins, _ORIGIN, "allowed_origins", _ORIGIN_RULE)),
+            auto_refresh=auto_refresh,
             trusted_proxies=proxy_networks(trusted_proxies),
             set_user=set_user,
             state_key=state_key,
@@ -168,6 +176,11 @@ class DuctapeMiddleware:
         for_requests = tuple(one for one in self.options.credentials if not isinstance(one, Ticket | Subprotocol))
         self._quick = for_requests[:1] == (Bearer(),)
         self._quick_cookie = for_requests == (Bearer(), Cookie()) and sessions.cookies is not None
+        cookies = sessions.cookies if Cookie() in self.options.credentials else None
+        self._csrf_tokens = cookies is not None and cookies.csrf_token
+        self._auto_refresh = None
+        if cookies is not None and auto_refresh:
+            self._auto_refresh = AutoRefresh(sessions, cookies, options.policies, options.allowed_origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         entry = self._find(scope) if scope["type"] == "http" and OPTIONS_KEY not in scope else None
@@ -238,21 +251,22 @@ class DuctapeMiddleware:
 
     async def _decide(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Everything that is not a plain hit: find the credential, verify it, refuse or hand on."""
-        session, error = None, None
         # Before anything can be refused: what is read of a body must be there for the app whatever happens.
         bodies, receive = await self._bodies(scope, receive)
         if scope["type"] == "websocket":
             send = taken(scope, self.options.credentials, send)
+        csrf_tokens: tuple[str, ...] = ()
+        if self._csrf_tokens and scope["type"] == "http" and is_unsafe(scope):
+            csrf_tokens, receive = await submitted(scope, receive)
         try:
-            token, credential = self._only_credential(scope, bodies)
-            if token is not None:
-                session = await self._verified(scope, token, credential)
+            outcome = await self._authenticate(scope, bodies, csrf_tokens)
         except CsrfRejected as rejected:
             self._audit("csrf.rejected", rejected)
             await answer(rejected, scope, receive, send)
             return
-        except DuctapeError as refused:
-            error = refused
+        session, error = outcome.session, outcome.error
+        if outcome.sending is not None:
+            send = outcome.sending(send)
         refusal = self._refusal(scope, session, error)
         if refusal is not None:
             await answer_failure(refusal, scope, receive, send)
@@ -263,6 +277,28 @@ class DuctapeMiddleware:
                 await answering(self.app, scope, socket.receive, socket.send)
         else:
             await answering(self.app, scope, receive, send)
+
+    async def _authenticate(
+        self, scope: Scope, bodies: Mapping[BodyField, bytes], csrf_tokens: tuple[str, ...]
+    ) -> Outcome:
+        """Whose request it is, by its credential or by its refresh cookie.
+
+        Raises:
+            CsrfRejected: a cookie says so, and the request does not come from us.
+        """
+        token, credential, error = None, None, None
+        try:
+            token, credential = self._only_credential(scope, bodies)
+            if token is not None:
+                return Outcome(await self._verified(scope, token, credential, csrf_tokens), None)
+        except CsrfRejected:
+            raise
+        except DuctapeError as refused:
+            error = refused
+        renewal = self._auto_refresh
+        if renewal is None or not renewal.concerns(scope) or not isinstance(credential, Cookie | None):
+            return NOBODY if error is None else Outcome(None, error)
+        return await renewal.attempt(scope, token, error, csrf_tokens, self.options)
 
     def _refusal(self, scope: Scope, session: Session[Any] | None, error: DuctapeError | None) -> DuctapeError | None:
         """Why the app must not run, if it must not."""
@@ -308,7 +344,9 @@ class DuctapeMiddleware:
                 return token, credential
         return None, None
 
-    async def _verified(self, scope: Scope, token: str, credential: Credential | None) -> Session[Any]:
+    async def _verified(
+        self, scope: Scope, token: str, credential: Credential | None, csrf_tokens: tuple[str, ...]
+    ) -> Session[Any]:
         options = self.options
         if isinstance(credential, Ticket):
             return await self._admitted(scope, token)
@@ -317,6 +355,8 @@ class DuctapeMiddleware:
         session = await verifier.verify(options.sessions.context(), options.policies, token)
         if by_cookie and is_unsafe(scope):
             check_same_site(scope, options.allowed_origins)
+            if self._csrf_tokens and scope["type"] == "http":
+                options.sessions.context().csrf_tokens.check(session.session_id, csrf_tokens)
         entry = verifier.entry(token)
         if entry is not None and entry.session is session:
             self._prepare(scope, entry, by_cookie)

@@ -185,6 +185,7 @@ class IssuedSession:
     tag: str
     expires_at: datetime
     session_expires_at: datetime
+    _csrf_token: str | None = field(default=None, repr=False, compare=False)
     _cookie_headers: Callable[[IssuedSession], list[tuple[bytes, bytes]]] | None = field(
         default=None, repr=False, compare=False
     )

@@ -19,6 +19,8 @@ _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 _SELECTOR = re.compile(r"\$Session\{([^{}]+)\}")
 _COOKIE_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+#: What browsers take for a prefix, in any case, where a name begins so (RFC 6265bis section 4.1.3), or behind ours.
+_COOKIE_PREFIX = re.compile(r"__|(host-)?http-", re.IGNORECASE)
 _DOMAIN = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+")
 
 Duration = int | timedelta | str
@@ -214,7 +216,8 @@ class CookiePolicy:
         domain: share them with sub-domains; the prefix becomes ``__Secure-``.  None: this host only, ``__Host-``.
         secure: False only for plain http on a loopback address; then there is no prefix.
         samesite: ``"lax"``, ``"strict"`` or ``"none"``.
-        csrf_token: reserved for a double-submit token for forms; True is refused until there is one.
+        csrf_token: have unsafe requests carry a token of their session besides, in ``X-CSRF-Token`` or the form field
+            ``csrf_token``; pages find it in the cookie ``<prefix><name>-csrf`` or `Sessions.csrf_token`.
 
     Raises:
         ConfigurationError: any of these is not usable.
@@ -229,6 +232,8 @@ class CookiePolicy:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _COOKIE_NAME.fullmatch(self.name):
             raise ConfigurationError(f"cookie name={self.name!r}: use 1 to 64 letters, digits, '_' or '-'")
+        if _COOKIE_PREFIX.match(self.name):
+            raise ConfigurationError(f"cookie name={self.name!r}: leave the prefix out; secure= and domain= say which")
         if self.domain is not None and not (isinstance(self.domain, str) and _DOMAIN.fullmatch(self.domain)):
             raise ConfigurationError(f'cookie domain={self.domain!r}: use a host name such as "example.com"')
         if not isinstance(self.secure, bool):
@@ -237,10 +242,8 @@ class CookiePolicy:
             raise ConfigurationError(f'samesite={self.samesite!r}: use "lax", "strict" or "none"')
         if self.samesite == "none" and not self.secure:
             raise ConfigurationError('samesite="none" needs secure=True: browsers drop such a cookie otherwise')
-        if self.csrf_token is not False:
-            raise ConfigurationError(
-                "csrf_token=True is not there yet; requests are checked by Sec-Fetch-Site and Origin"
-            )
+        if not isinstance(self.csrf_token, bool):
+            raise ConfigurationError(f"csrf_token={self.csrf_token!r}: use True or False")
         if self.domain is not None and not self.secure:
             raise ConfigurationError("domain= needs secure=True; secure=False is for one loopback host only")
 
@@ -255,3 +258,12 @@ class CookiePolicy:
     @property
     def refresh_name(self) -> str:
         return f"{self.prefix}{self.name}-refresh"
+
+    @property
+    def csrf_name(self) -> str:
+        return f"{self.prefix}{self.name}-csrf"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All cookies that one session has."""
+        return (self.access_name, self.refresh_name) + ((self.csrf_name,) if self.csrf_token else ())

@@ -10,6 +10,7 @@ from typing import Any
 
 from cachetools import LRUCache
 
+from .csrf_tokens import CsrfTokens
 from .encoding import to_json
 from .errors import InvalidToken
 from .keys import AccessKey, Keyring
@@ -45,6 +46,7 @@ class RealmContext:
         self.access_tokens = AccessTokens(keyring, random_bytes)
         self.refresh_tokens = RefreshTokens(keyring)
         self.tickets = Tickets(keyring)
+        self.csrf_tokens = CsrfTokens(keyring, random_bytes)
         self._sealer = RecordSealer(keyring, random_bytes)
         self._random_bytes = random_bytes
         self._subjects: tuple[str | None, Subjects] | None = None

@@ -18,6 +18,7 @@ from .keys import Keyring, load_access_keys
 from .models import ClientInfo, Health, IssuedSession, Realm, Session, SessionPage, TokenClaims, instant
 from .policy import CookiePolicy, Duration, TagPolicy, check_tag, seconds
 from .realms import RealmContext, Realms
+from .refreshing import Refresher
 from .settings import check_found, check_options, check_realm, overridden, policies_by_tag, published_keyring, realm_of
 from .stores.base import SessionStore
 from .stores.urls import store_from
@@ -92,6 +93,7 @@ class Sessions:
         )
         self.verifier = Verifier(self.worker, on_stale)
         self._issuer = Issuer(self.worker, cookies)
+        self.refresher = Refresher(self.worker, self._issuer, self.verifier)
         self._inventory = Inventory(self.worker, self._issuer)
         self.admission = Admission(self.worker, self.verifier)
         self.sync = SyncSessions(self)
@@ -230,7 +232,8 @@ class Sessions:
         Source: RFC 9700 section 4.14.2 (rotation).  Costs one store call.
         """
         context, policy = self.context(product, env), self.policy(tag)
-        return await self._issuer.refresh(context, policy, refresh_token=refresh_token, client=client)
+        issued, _ = await self._issuer.refresh(context, policy, refresh_token=refresh_token, client=client)
+        return issued
 
     async def revoke(self, *, tag: str, session_id: str, product: str | None = None, env: str | None = None) -> bool:
         """End one session.  Returns whether it was live.
@@ -382,7 +385,7 @@ class Sessions:
     # Cookies, for handlers of one's own.
 
     def set_cookies(self, response: Any, issued: IssuedSession) -> None:
-        """Add both cookies to a Starlette or Litestar response.
+        """Add a session's cookies to a Starlette or Litestar response.
 
         Raises:
             ConfigurationError: this `Sessions` was built with ``cookies=None``.
@@ -390,8 +393,25 @@ class Sessions:
         add_cookies(response, session_cookies(self._cookie_policy(), issued, self.worker.clock()))
 
     def clear_cookies(self, response: Any) -> None:
-        """Remove both cookies with a Starlette or Litestar response."""
+        """Remove all cookies of ours with a Starlette or Litestar response."""
         add_cookies(response, expired_cookies(self._cookie_policy()))
+
+    def csrf_token(self, session: Session[Any] | IssuedSession | None) -> str:
+        """What an unsafe request of this session carries with ``CookiePolicy(csrf_token=True)``, for a template.
+
+        As the value of a form field ``csrf_token`` or of the header ``X-CSRF-Token``.  Good until the session ends,
+        whatever is refreshed meanwhile, and a different text each time.  Without a session it is empty: there is
+        nothing yet that another site could act for.
+
+        Raises:
+            ConfigurationError: nobody would look at it, since the policy does not say ``csrf_token=True``.
+        """
+        if not self._cookie_policy().csrf_token:
+            raise ConfigurationError("nobody checks CSRF tokens yet: build Sessions with CookiePolicy(csrf_token=True)")
+        if session is None:
+            return ""
+        realm = session.realm if isinstance(session, Session) else self.realm
+        return self.context(realm.product, realm.env).csrf_tokens.write(session.session_id)
 
     # What the middleware and the routes build on.
 

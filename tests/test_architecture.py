@@ -27,11 +27,13 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"models", "schema", "problems"}),
     frozenset({"policy", "keys"}),
     # what a request brings and may do
-    frozenset({"access", "identity", "clients", "cookies", "csrf", "handshakes", "settings"}),
+    frozenset({"access", "bodies", "identity", "clients", "cookies", "csrf", "handshakes", "settings"}),
     # what travels, and what is kept
     frozenset(
         {
             "credentials",
+            "csrf_forms",
+            "csrf_tokens",
             "sealing",
             "refresh_tokens",
             "tickets",
@@ -50,10 +52,10 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"leases"}),
     frozenset({"worker"}),
     frozenset({"issuing", "verification"}),
-    frozenset({"admission", "inventory", "sync"}),
+    frozenset({"admission", "inventory", "refreshing", "sync"}),
     frozenset({"sessions"}),
     # around an app
-    frozenset({"lifespan", "streams"}),
+    frozenset({"lifespan", "streams", "auto_refresh"}),
     frozenset({"middleware", "client"}),
     frozenset({"openapi"}),
     frozenset({"cli", "testing"}),
@@ -72,6 +74,7 @@ FENCES: dict[str, frozenset[str]] = {
             "latch",
             "leases",
             "lifetime",
+            "refreshing",
             "revocations",
             "stores.guarded",
             "stores.handoff",

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from ductape_asgi import ConfigurationError, CookiePolicy, InvalidToken, IssuedSession, Sessions, new_access_key
 from ductape_asgi.cookies import add_cookies, expired_cookies, read_cookie, session_cookies
+from tests.browser import checked
 
 NAME = "__Host-ductape"
 NOW = 1_800_000_000
@@ -130,9 +131,10 @@ def test_both_cookies_last_until_the_sessions_end() -> None:
         assert attributes(cookie) == {"Max-Age=3600", "Path=/", "HttpOnly", "Secure", "SameSite=Lax"}
 
 
-def test_without_a_refresh_token_there_is_one_cookie() -> None:
-    (access,) = session_cookies(CookiePolicy(), ONLY_ACCESS, NOW)
+def test_without_a_refresh_token_the_one_of_an_earlier_session_is_removed() -> None:
+    access, refresh = session_cookies(CookiePolicy(), ONLY_ACCESS, NOW)
     assert "Max-Age=900" in attributes(access)
+    assert refresh.startswith("__Host-ductape-refresh=; Max-Age=0; ")
 
 
 def test_a_session_that_is_over_leaves_no_negative_age() -> None:
@@ -165,6 +167,67 @@ def test_expired_cookies_remove_both() -> None:
     access, refresh = expired_cookies(CookiePolicy())
     assert access.startswith("__Host-ductape=; Max-Age=0; ")
     assert refresh.startswith("__Host-ductape-refresh=; Max-Age=0; ")
+
+
+POLICIES = st.builds(
+    dict,
+    name=st.from_regex(r"\A[A-Za-z0-9_-]{1,64}\Z")
+    | st.sampled_from(["__Host-a", "__secure-a", "Http-a", "host-http-a"]),
+    domain=st.none() | st.sampled_from(["example.com", "a.example.com", "Example.com", "com", ""]),
+    secure=st.booleans(),
+    samesite=st.sampled_from(["lax", "strict", "none"]),
+    csrf_token=st.booleans(),
+)
+ISSUES = st.builds(
+    IssuedSession,
+    token=st.from_regex(r"\A[A-Za-z0-9_-]{1,20}\.[A-Za-z0-9_-]{1,3900}\.[A-Za-z0-9_-]{1,86}\Z"),
+    refresh_token=st.none() | st.from_regex(r"\Adrt_[A-Za-z0-9_-]{90,200}\Z"),
+    session_id=st.just("s"),
+    identifier=st.just("ann"),
+    tag=st.just("user-session"),
+    expires_at=st.just(ISSUED.expires_at),
+    session_expires_at=st.integers(NOW - 10_000, NOW + 10 * 365 * 86_400).map(
+        lambda at: datetime.fromtimestamp(at, UTC)
+    ),
+    _csrf_token=st.none() | st.from_regex(r"\A[A-Za-z0-9_-]{64}\Z"),
+)
+
+
+@given(POLICIES, ISSUES)
+def test_a_browser_keeps_every_cookie_that_any_policy_sends(options: dict[str, Any], issued: IssuedSession) -> None:
+    """`checked` holds each line to the grammar, the prefixes and the sizes of RFC 6265bis."""
+    try:
+        policy = CookiePolicy(**options)
+    except ConfigurationError:
+        return
+    names = [checked(line)[0] for line in session_cookies(policy, issued, NOW)]
+    assert names == list(policy.names)
+    gone = [checked(line) for line in expired_cookies(policy)]
+    assert [name for name, _, _ in gone] == names
+    # What removes a cookie has to have its path, its domain and its prefix.
+    for (_, value, attributes), line in zip(gone, session_cookies(policy, issued, NOW), strict=True):
+        assert (value, attributes.pop("max-age")) == ("", "0")
+        assert {**checked(line)[2], "max-age": ""} == {**attributes, "max-age": ""}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "__Host-a=b; Max-Age=1; Path=/; SameSite=Lax",
+        "__Host-a=b; Max-Age=1; Path=/; SameSite=Lax; Secure; Domain=example.com",
+        "__Host-a=b; Max-Age=1; Path=/x; SameSite=Lax; Secure",
+        "__host-a=b; Max-Age=1; Path=/; SameSite=Lax; Secure",
+        "__Secure-a=b; Max-Age=1; Path=/; SameSite=Lax",
+        "__Host-Http-a=b; Max-Age=1; Path=/; SameSite=Lax; Secure",
+        "a=b; Max-Age=1; Path=/; SameSite=None",
+        "a=b c; Max-Age=1; Path=/; SameSite=Lax",
+        "a=b; Max-Age=-1; Path=/; SameSite=Lax",
+        f"a={'b' * 4096}; Max-Age=1; Path=/; SameSite=Lax",
+    ],
+)
+def test_what_a_browser_would_drop_does_not_pass_our_tests(line: str) -> None:
+    with pytest.raises(AssertionError):
+        checked(line)
 
 
 @pytest.fixture

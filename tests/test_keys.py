@@ -75,7 +75,7 @@ def test_no_repr_shows_a_key() -> None:
     assert active is not None
     shown = repr([AccessKey(KEYS[0]), ring, active, ring.members, keyring(KEYS[0], algorithm="HS256").members])
     for member in ring.members:
-        for secret in (member.seal, member.refresh, member.store, member.log):
+        for secret in (member.seal, member.refresh, member.csrf, member.store, member.log):
             assert repr(secret) not in shown
             assert secret.hex() not in shown
     assert KEYS[0][4:] not in shown
@@ -95,7 +95,7 @@ def test_every_purpose_realm_and_key_has_bytes_of_its_own() -> None:
     for key in KEYS:
         for realm in (REALM, Realm("shop", "dev"), Realm("blog", "prd"), Realm("shop-prd", "x")):
             member = keyring(key, realm=realm).members[0]
-            secrets += [member.seal, member.refresh, member.store, member.log, member.key_id.encode()]
+            secrets += [member.seal, member.refresh, member.csrf, member.store, member.log, member.key_id.encode()]
     assert len(set(secrets)) == len(secrets)
 
 

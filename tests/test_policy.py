@@ -157,6 +157,14 @@ def test_the_cookie_defaults_are_the_contracts() -> None:
     assert policy.csrf_token is False
 
 
-def test_a_csrf_token_is_refused_while_there_is_none() -> None:
+@pytest.mark.parametrize("csrf_token", [None, "yes", 1])
+def test_a_csrf_token_is_asked_for_or_not(csrf_token: Any) -> None:
     with pytest.raises(ConfigurationError, match="csrf_token"):
-        CookiePolicy(csrf_token=True)
+        CookiePolicy(csrf_token=csrf_token)
+
+
+@pytest.mark.parametrize("name", ["__Host-sid", "__secure-sid", "__", "Http-sid", "http-sid", "Host-Http-sid"])
+def test_what_browsers_take_for_a_prefix_is_no_name(name: str) -> None:
+    for policy in ({}, {"secure": False}, {"domain": "example.com"}):
+        with pytest.raises(ConfigurationError, match="prefix"):
+            CookiePolicy(name=name, **policy)  # type: ignore[arg-type]

@@ -62,6 +62,8 @@ class _Visit:
         if self._cookies:
             # As from a browser: the CSRF rule asks for it.
             self._set_header("Sec-Fetch-Site", "same-origin")
+            if self.sessions.cookies is not None and self.sessions.cookies.csrf_token:
+                self._set_header("X-CSRF-Token", self.sessions.csrf_token(issued))
             self._take(issued.cookie_headers())
         else:
             self._set_header("Authorization", f"Bearer {issued.token}")
@@ -81,7 +83,7 @@ class _Visit:
                 self.client.headers[name] = value
         self._headers = {}
         if self._cookies and self.sessions.cookies is not None:
-            for name in (self.sessions.cookies.access_name, self.sessions.cookies.refresh_name):
+            for name in self.sessions.cookies.names:
                 self.client.cookies.delete(name)
 
     def _set_header(self, name: str, value: str) -> None:
@@ -96,7 +98,8 @@ class Visitor(_Visit):
         client: what the test sends its requests with.
         sessions: those of the app.
         tag: the session type; may be left out where `sessions` has one or none.
-        cookies: send the session as a browser does, in cookies and with ``Sec-Fetch-Site: same-origin``.
+        cookies: send the session as a browser does, in cookies and with ``Sec-Fetch-Site: same-origin``, and
+            with the CSRF token where the cookie policy has one.
 
     Raises:
         ConfigurationError: the tag is missing, or the client's `base_url` is one to which these cookies do not go.
