@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -250,6 +251,17 @@ def test_litestar_responses_get_both_cookies(sessions: Sessions) -> None:
     assert len(written) == 2
     for header, wanted in zip(sorted(written), sorted(expected), strict=True):
         assert {part.lower() for part in header.split("; ")} == {part.lower() for part in wanted.split("; ")}
+
+
+def test_litestar_responses_let_scripts_read_the_csrf_cookie_alone() -> None:
+    response = LitestarResponse(content=None)
+    issued = replace(ISSUED, _csrf_token="c" * 64)
+    add_cookies(response, session_cookies(CookiePolicy(csrf_token=True), issued, NOW))
+    assert {cookie.key: cookie.httponly for cookie in response.cookies} == {
+        "__Host-ductape": True,
+        "__Host-ductape-refresh": True,
+        "__Host-ductape-csrf": False,
+    }
 
 
 def test_clearing_removes_both_from_starlette_and_litestar_responses(sessions: Sessions) -> None:
