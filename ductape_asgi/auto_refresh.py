@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from .access import OPTIONS_KEY
 from .cookies import expired_cookies, read_cookie
 from .csrf import check_same_site, is_unsafe
 from .errors import (
@@ -25,7 +24,7 @@ from .errors import (
 )
 from .models import Session
 from .policy import CookiePolicy, TagPolicy
-from .problems import Message, RawHeaders, Scope, Send
+from .problems import OPTIONS_KEY, Message, RawHeaders, Scope, Send
 from .refreshing import Presented, Refreshed
 from .sessions import Sessions
 

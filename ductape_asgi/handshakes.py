@@ -76,7 +76,7 @@ class Subprotocol:
 
     def take(self, scope: Scope) -> None:
         """Take token and mark out of a handshake."""
-        asked = list(scope.get("subprotocols") or ())
+        asked: list[str] = list(scope.get("subprotocols") or [])
         if SUBPROTOCOL not in asked:
             return
         secret = {place for mark in _places(asked) for place in (mark, mark + 1)}

@@ -125,18 +125,22 @@ class Socket(_Connection):
     async def receive(self) -> Message:
         if not self._open:
             return self._disconnect() if self.code is not None and self._closing else await self._receive()
-        if self.code is None:
-            with anyio.CancelScope() as wait:
-                self._waits.append(wait)
-                try:
-                    message = await self._receive()
-                finally:
-                    self._waits.remove(wait)
-        if self.code is not None:
+        message = await self._next() if self.code is None else None
+        if message is None or self.code is not None:
             return self._disconnect()
         if message["type"] == "websocket.disconnect":
             self.over()
         return message
+
+    async def _next(self) -> Message | None:
+        """What comes next; None where the end of the session comes first."""
+        with anyio.CancelScope() as wait:
+            self._waits.append(wait)
+            try:
+                return await self._receive()
+            finally:
+                self._waits.remove(wait)
+        return None
 
     def _disconnect(self) -> Message:
         return {"type": "websocket.disconnect", "code": self.code, "reason": _REASONS[self.code or ENDED]}
