@@ -13,7 +13,7 @@ from .audit import audit
 from .cache import TAIL, Entry
 from .clients import Network, proxy_networks
 from .credentials import Bearer, BodyField, Cookie, Credential, Header
-from .csrf import check_same_site, is_unsafe
+from .csrf import check_same_site, checked_origins, is_unsafe
 from .errors import ConfigurationError, CsrfRejected, DuctapeError, MissingToken, SessionError
 from .identity import ANONYMOUS, SessionUser
 from .lifespan import run_lifespan
@@ -22,10 +22,6 @@ from .policy import TagPolicy
 from .problems import ASGIApp, Receive, Scope, Send, answer, answer_failure, answer_instead, answering, note
 from .sessions import Sessions
 
-_ORIGIN = re.compile(r"https?://[a-z0-9.:\[\]-]+")
-_ORIGIN_RULE = (
-    'an origin is scheme, host and port in lower case and nothing behind them, like "https://app.example.com"'
-)
 _EXEMPT = re.compile(r"/[^*]*(/\*)?|/\*")
 _EXEMPT_RULE = 'a path starts with "/", and may end in "/*": "/health", "/auth/*"'
 _TAIL_SLICE: Final = slice(-TAIL, None)
@@ -114,7 +110,7 @@ class DuctapeMiddleware:
             required=required,
             exempt=_checked(exempt, _EXEMPT, "exempt", _EXEMPT_RULE),
             credentials=_credentials(credentials),
-            allowed_origins=frozenset(_checked(allowed_origins, _ORIGIN, "allowed_origins", _ORIGIN_RULE)),
+            allowed_origins=checked_origins(allowed_origins),
             trusted_proxies=proxy_networks(trusted_proxies),
             set_user=set_user,
             state_key=state_key,

@@ -43,6 +43,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     # around an app
     frozenset({"lifespan"}),
     frozenset({"middleware", "client"}),
+    frozenset({"routes"}),
     frozenset({"openapi"}),
     frozenset({"cli", "testing"}),
 )
@@ -77,7 +78,7 @@ FENCES: dict[str, frozenset[str]] = {
     "pytest": frozenset({"testing"}),
     "redis": frozenset({"stores.redis"}),
     "sqlite3": frozenset({"stores.sqlite"}),
-    "starlette": frozenset({"access", "identity"}),
+    "starlette": frozenset({"access", "identity", "routes"}),
     "trio": frozenset({"lifetime", "stores.handoff"}),
     "typing_extensions": frozenset({"models"}),  # for type checkers alone
 }
