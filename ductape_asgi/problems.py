@@ -47,6 +47,8 @@ _DETAILS = {
 
 #: The error with which one of our guards denied a request, on its scope.
 DENIED_KEY: Final = "ductape.denied"
+#: The options of the middleware that decided on a request, on its scope; they have its `clock`.
+OPTIONS_KEY: Final = "ductape.options"
 #: RFC 6455 leaves 4000-4999 to applications; 1013 is "try again later".
 _CLOSE_CODES = {401: 4401, 403: 4403, 503: 1013}
 
@@ -118,8 +120,21 @@ async def answer(error: DuctapeError, scope: Scope, receive: Receive, send: Send
         await send({"type": "websocket.close", "code": _CLOSE_CODES.get(status, 1011), "reason": public_code(error)})
 
 
+class ConnectionOver(DuctapeError, OSError):
+    """The session of a connection has ended, and so has the connection.
+
+    Raised to the app by `send`, as servers do where the client has gone (ASGI, "disconnected client").
+    """
+
+    def __init__(self) -> None:
+        super().__init__("the session has ended, and this connection with it")
+
+
 def note(sent: list[Any], message: Message) -> Awaitable[None]:
     """A `send` bound to ``[send, scope]``, whose scope becomes None once the app's response has started.
+
+    A response of type ``text/event-stream`` is handed over to the options of the middleware: it lasts as long as its
+    session.
 
     A mounted app makes an error page, of status 500, of an error it does not know, before the error reaches us.
     Where a guard has denied the request, that page is held until it is known what has happened.
@@ -129,6 +144,15 @@ def note(sent: list[Any], message: Message) -> Awaitable[None]:
         sent[1] = None
         if DENIED_KEY in scope and message.get("status") == 500:
             sent[0] = Held(sent[0], scope)
+        headers = message.get("headers", ())
+        if type(headers) is not list:
+            headers = message["headers"] = list(headers)  # it may be one that is read once
+        for name, value in headers:
+            # Spelled "Content-Type" by some, against the rule.
+            if len(name) == 12 and name.lower() == b"content-type":
+                if value[:17].lower() == b"text/event-stream":
+                    scope[OPTIONS_KEY].follow(sent, scope)
+                break
     answered: Awaitable[None] = sent[0](message)
     return answered
 
@@ -175,6 +199,8 @@ async def answering(app: ASGIApp, scope: Scope, receive: Receive, send: Send) ->
 async def answer_instead(error: DuctapeError, sent: list[Any], receive: Receive) -> None:
     """Answer for an app that failed, unless its response has started with anything but the page of this error."""
     send, scope = sent
+    if isinstance(error, ConnectionOver):
+        return  # it was the end of this connection, and all has been said
     if scope is not None:
         await answer_failure(error, scope, receive, send)
     elif isinstance(send, Held) and send.scope[DENIED_KEY] is error:

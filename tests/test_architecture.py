@@ -29,19 +29,31 @@ FLOORS: tuple[frozenset[str], ...] = (
     # what a request brings and may do
     frozenset({"access", "identity", "clients", "cookies", "csrf", "settings"}),
     # what travels, and what is kept
-    frozenset({"credentials", "sealing", "refresh_tokens", "cache", "stores.base", "stores.rules", "stores.handoff"}),
+    frozenset(
+        {
+            "credentials",
+            "sealing",
+            "refresh_tokens",
+            "tickets",
+            "cache",
+            "stores.base",
+            "stores.rules",
+            "stores.handoff",
+        }
+    ),
     frozenset(
         {"tokens", "endings", "stores.guarded", "stores.memory", "stores.postgres", "stores.redis", "stores.sqlite"}
     ),
     frozenset({"revocations"}),
     # one process at work
     frozenset({"realms", "lifetime", "following", "restoring", "stores.urls"}),
+    frozenset({"leases"}),
     frozenset({"worker"}),
     frozenset({"issuing", "verification"}),
-    frozenset({"inventory", "sync"}),
+    frozenset({"admission", "inventory", "sync"}),
     frozenset({"sessions"}),
     # around an app
-    frozenset({"lifespan"}),
+    frozenset({"lifespan", "streams"}),
     frozenset({"middleware", "client"}),
     frozenset({"routes"}),
     frozenset({"openapi"}),
@@ -59,10 +71,12 @@ FENCES: dict[str, frozenset[str]] = {
             "client",
             "following",
             "latch",
+            "leases",
             "lifetime",
             "revocations",
             "stores.guarded",
             "stores.handoff",
+            "streams",
             "sync",
             "testing",
             "verification",
