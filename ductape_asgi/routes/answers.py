@@ -20,8 +20,8 @@ _PRIVATE = {"cache-control": "no-store", "vary": "Authorization, Cookie"}
 
 
 def json_answer(document: dict[str, Any], status: int = 200) -> Response:
-    body = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return Response(body.encode(errors="replace"), status, _PRIVATE, media_type="application/json")
+    body = json.dumps(document, allow_nan=False, separators=(",", ":"))
+    return Response(body.encode(), status, _PRIVATE, media_type="application/json")
 
 
 def no_content() -> Response:

@@ -54,6 +54,7 @@ ENDPOINTS = (
     Endpoint("GET", "/sessions", listing.sessions),
     Endpoint("POST", "/sessions/revoke-others", listing.revoke_others),
     Endpoint("DELETE", "/sessions/{session_id}", listing.end_session),
+    Endpoint("POST", "/ticket", signing.ticket),
     Endpoint("GET", "/jwks.json", files.jwks),
     Endpoint("GET", "/client.js", files.client_script),
     Endpoint("GET", "/client.d.ts", files.client_types),

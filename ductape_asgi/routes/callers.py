@@ -12,7 +12,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from ..access import OPTIONS_KEY, SESSION_KEY
+from ..access import SESSION_KEY
 from ..audit import audit
 from ..cookies import read_cookie
 from ..credentials import Bearer
@@ -20,6 +20,7 @@ from ..csrf import check_same_site
 from ..errors import CsrfRejected, DuctapeError, ExpiredToken, InvalidToken, MissingToken, RevokedSession, SessionError
 from ..models import Session
 from ..policy import whole
+from ..problems import OPTIONS_KEY
 from ..stores.rules import decide_rotation
 from .bodies import json_object, text_in
 from .options import RouteOptions
@@ -102,7 +103,7 @@ async def acting(request: Request, options: RouteOptions) -> Tokens:
     return tokens
 
 
-async def session_of(request: Request, options: RouteOptions, tokens: Tokens, *, fresh: bool = False) -> Session[Any]:
+async def session_of(request: Request, options: RouteOptions, tokens: Tokens) -> Session[Any]:
     """The session of the access token.
 
     Raises:
@@ -110,7 +111,7 @@ async def session_of(request: Request, options: RouteOptions, tokens: Tokens, *,
         StoreUnavailable: it cannot be told now.
     """
     try:
-        return await options.sessions.verify(tag=options.tag, token=tokens.access, fresh=fresh)
+        return await options.sessions.verify(tag=options.tag, token=tokens.access)
     except (MissingToken, ExpiredToken):
         found = None if tokens.bearer else _laid_down(request, options)
         if found is None:
@@ -142,7 +143,7 @@ async def caller_of(request: Request, options: RouteOptions) -> Caller:
     """
     tokens = await acting(request, options)
     try:
-        session = await session_of(request, options, tokens, fresh=True)
+        session = await options.sessions.verify(tag=options.tag, token=tokens.access, fresh=True)
     except (MissingToken, ExpiredToken):
         if tokens.refresh is None:
             raise

@@ -10,12 +10,11 @@ from typing import Any, Literal
 
 from starlette.requests import Request
 
-from ..access import OPTIONS_KEY
 from ..clients import Network, address_of, client_of
 from ..errors import ConfigurationError
 from ..models import ClientInfo
 from ..policy import TagPolicy
-from ..problems import Scope
+from ..problems import OPTIONS_KEY, Scope
 from ..sessions import Sessions
 from .throttle import LoginThrottle
 

@@ -16,6 +16,7 @@ from ..errors import (
     RevokedSession,
     SessionError,
 )
+from ..tickets import TICKET_TTL
 from .answers import issued_answer, json_answer, no_content, problem_answer, session_document, without_cookies
 from .bodies import bounded, json_object, text_in
 from .callers import (
@@ -137,6 +138,14 @@ async def _leaving(request: Request, options: RouteOptions) -> Tokens:
     if options.mode == "bearer" and tokens.access is None and tokens.refresh is None:
         raise MissingToken("give the access token, or the refresh token in the body")
     return tokens
+
+
+async def ticket(request: Request, options: RouteOptions) -> Response:
+    """``POST /ticket``: a ticket for one WebSocket handshake, for who keeps the access token in memory."""
+    # In bearer mode too, a body is read if there is one: nobody has to know which endpoint takes none.
+    found = await session_of(request, options, await acting(request, options))
+    issued = await options.sessions.ticket(tag=options.tag, session=found)
+    return json_answer({"ticket": issued, "expiresIn": TICKET_TTL})
 
 
 async def session(request: Request, options: RouteOptions) -> Response:
