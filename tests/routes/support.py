@@ -39,11 +39,12 @@ def set_cookies(answer: Answer) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, line in answer.headers:
         if name.lower() == b"set-cookie":
-            first, *attributes = line.decode().split("; ")
+            first, *rest = line.decode().split("; ")
+            attributes = [attribute.lower() for attribute in rest]
             key, _, value = first.partition("=")
             assert key.startswith("__Host-")
-            assert {"Path=/", "Secure", "HttpOnly", "SameSite=Lax"} <= set(attributes)
-            assert not any(attribute.lower().startswith("domain") for attribute in attributes)
+            assert {"path=/", "secure", "httponly", "samesite=lax"} <= set(attributes)
+            assert not any(attribute.startswith("domain") for attribute in attributes)
             assert len(key) + len(value) <= 4096
             assert key not in found, "set twice in one answer"
             found[key] = value
@@ -67,6 +68,7 @@ class Person:
 
     app: Any
     mode: str
+    under: str = ""
     jar: dict[str, str] = field(default_factory=dict)
     token: str | None = None
     refresh_token: str | None = None
@@ -87,7 +89,7 @@ class Person:
         content, given = self._body(json, body)
         scope = scope_of(
             method=method,
-            path=root + path,
+            path=root + self.under + path,
             root_path=root,
             query=query,
             headers=[*headers, *given, *([origin] if origin else []), *self._credentials()],
@@ -144,7 +146,7 @@ class Person:
 
     def copy(self) -> Person:
         """The same tokens in other hands, or in a request that is under way."""
-        return Person(self.app, self.mode, dict(self.jar), self.token, self.refresh_token)
+        return Person(self.app, self.mode, self.under, dict(self.jar), self.token, self.refresh_token)
 
     @property
     def tokens(self) -> tuple[str | None, str | None]:

@@ -119,7 +119,7 @@ async def test_a_ticket_is_no_session(world: World) -> None:
 @pytest.mark.parametrize("path", ["/sessions/", "/sessions/a/b", "/sessions/../login", "/sessions//", "/sessions/%00"])
 async def test_what_is_no_session_id_ends_nothing(world: World, path: str) -> None:
     (ann,) = await devices(world, 1)
-    assert (await ann.send("DELETE", path)).status == 404
+    assert (await ann.send("DELETE", path)).status in (404, 405)
     assert await ann.session_id() is not None
 
 
