@@ -32,6 +32,7 @@ from .keys import Key, Keyring, new_access_key
 from .middleware import DuctapeMiddleware, MiddlewareOptions
 from .models import ClientInfo, Health, IssuedSession, Realm, Session, SessionInfo, SessionPage, TokenClaims
 from .policy import CookiePolicy, TagPolicy
+from .routes import LoginAttempt, LoginThrottle, RouteOptions, Throttle, session_routes
 from .sessions import Sessions
 
 __version__ = "0.1.0"
@@ -57,12 +58,15 @@ __all__ = [
     "IssuedSession",
     "Key",
     "Keyring",
+    "LoginAttempt",
+    "LoginThrottle",
     "MiddlewareOptions",
     "MissingToken",
     "PublishableKeyError",
     "Realm",
     "RefreshReused",
     "RevokedSession",
+    "RouteOptions",
     "Session",
     "SessionError",
     "SessionInfo",
@@ -73,6 +77,7 @@ __all__ = [
     "StoreUnavailable",
     "Subprotocol",
     "TagPolicy",
+    "Throttle",
     "Ticket",
     "TokenClaims",
     "__version__",
@@ -82,4 +87,5 @@ __all__ = [
     "require_recent_auth",
     "require_role",
     "require_session",
+    "session_routes",
 ]

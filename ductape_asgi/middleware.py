@@ -14,7 +14,7 @@ from .auto_refresh import NOBODY, AutoRefresh, Outcome
 from .cache import MIDDLE, Entry
 from .clients import Network, proxy_networks
 from .credentials import Bearer, BodyField, Cookie, Credential
-from .csrf import check_same_site, is_unsafe
+from .csrf import check_same_site, checked_origins, is_unsafe
 from .csrf_forms import submitted
 from .errors import ConfigurationError, CsrfRejected, DuctapeError, MissingToken, SessionError
 from .handshakes import Subprotocol, Ticket, answers_of, taken
@@ -37,10 +37,6 @@ from .problems import (
 from .sessions import Sessions
 from .streams import EventStream, Socket
 
-_ORIGIN = re.compile(r"https?://[a-z0-9.:\[\]-]+")
-_ORIGIN_RULE = (
-    'an origin is scheme, host and port in lower case and nothing behind them, like "https://app.example.com"'
-)
 _EXEMPT = re.compile(r"/[^*]*(/\*)?|/\*")
 _EXEMPT_RULE = 'a path starts with "/", and may end in "/*": "/health", "/auth/*"'
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
@@ -158,7 +154,7 @@ class DuctapeMiddleware:
             required=required,
             exempt=_checked(exempt, _EXEMPT, "exempt", _EXEMPT_RULE),
             credentials=_credentials(credentials),
-            allowed_origins=frozenset(_checked(allowed_origins, _ORIGIN, "allowed_origins", _ORIGIN_RULE)),
+            allowed_origins=checked_origins(allowed_origins),
             auto_refresh=auto_refresh,
             trusted_proxies=proxy_networks(trusted_proxies),
             set_user=set_user,

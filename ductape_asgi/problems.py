@@ -34,6 +34,14 @@ _DETAILS = {
     "session_limit_reached": "Too many sessions are open. End one of them first.",
     "data_too_large": "The session data is too large.",
     "invalid_data": "The request holds something that cannot be accepted.",
+    "sign_in_refused": "These credentials are not right.",
+    "too_many_attempts": "Too many sign-ins were tried. Try again later.",
+    "not_found": "There is nothing here.",
+    "method_not_allowed": "This takes other methods.",
+    "body_too_large": "The body is too large.",
+    "unsupported_media_type": "The body must be JSON.",
+    "invalid_body": "The body is not what is expected here.",
+    "invalid_query": "The query is not what is expected here.",
     "store_unavailable": "Sessions cannot be checked right now. Try again in a moment.",
 }
 
@@ -214,7 +222,13 @@ async def answer_instead(error: DuctapeError, sent: list[Any], receive: Receive)
 
 
 async def answer_failure(error: DuctapeError, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer for an app that failed with `error`, and tell the log what a client is not told and a developer needs."""
+    """Answer for an app that failed with `error`, and `report` it."""
+    report(error)
+    await answer(error, scope, receive, send)
+
+
+def report(error: DuctapeError) -> None:
+    """Tell the log what a client is not told and a developer needs."""
     if error.status >= 500:
         # Where the app is set up wrongly, the place helps; a store that is down would fill the log with it.
         logger.error("%s: %s", error.code, error, exc_info=None if isinstance(error, StoreUnavailable) else error)
@@ -222,7 +236,6 @@ async def answer_failure(error: DuctapeError, scope: Scope, receive: Receive, se
         logger.warning("%s: %s", error.code, error)
     elif isinstance(error, AccessDenied):
         logger.info("%s: %s", error.code, error)
-    await answer(error, scope, receive, send)
 
 
 async def _nothing() -> Message:

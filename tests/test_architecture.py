@@ -57,6 +57,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     # around an app
     frozenset({"lifespan", "streams", "auto_refresh"}),
     frozenset({"middleware", "client"}),
+    frozenset({"routes"}),
     frozenset({"openapi"}),
     frozenset({"cli", "testing"}),
 )
@@ -94,7 +95,7 @@ FENCES: dict[str, frozenset[str]] = {
     "pytest": frozenset({"testing"}),
     "redis": frozenset({"stores.redis"}),
     "sqlite3": frozenset({"stores.sqlite"}),
-    "starlette": frozenset({"access", "identity"}),
+    "starlette": frozenset({"access", "identity", "routes"}),
     "trio": frozenset({"lifetime", "stores.handoff"}),
     "typing_extensions": frozenset({"models"}),  # for type checkers alone
 }
