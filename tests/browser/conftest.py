@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from .serving import Asgi, Site
+from .shop import Rotations
 from .watching import Watch
 
 #: Chromium looks for updates and for hosts of its own otherwise, which tests have no business with.
@@ -82,3 +84,15 @@ def window(chromium: Browser) -> Iterator[Callable[..., Window]]:
         each.context.close()
     for each in windows:
         each.watch.check()
+
+
+@pytest.fixture
+def rotations() -> Iterator[Rotations]:
+    """Hears of each rotation that a server of this test makes."""
+    audit = logging.getLogger("ductape_asgi.audit")
+    handler, level = Rotations(), audit.level
+    audit.addHandler(handler)
+    audit.setLevel(logging.INFO)
+    yield handler
+    audit.removeHandler(handler)
+    audit.setLevel(level)

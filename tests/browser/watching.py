@@ -17,7 +17,10 @@ addEventListener("securitypolicyviolation", (breach) => {
 
 
 def until(page: Page, happens: Callable[[], object], within: float = 60.0) -> None:
-    """Wait until something outside the page holds, while the browser's events arrive."""
+    """Wait until something holds, in the page or outside, while the browser's events arrive.
+
+    `Page.wait_for_function` would evaluate text in the page, which a strict policy forbids.
+    """
     ends = time.monotonic() + within
     while not happens():
         assert time.monotonic() < ends, "it did not happen"
