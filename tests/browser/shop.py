@@ -14,10 +14,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 
-from ductape_asgi import DuctapeMiddleware, Sessions, TagPolicy
+from ductape_asgi import DuctapeMiddleware, Sessions, TagPolicy, session_routes
 from ductape_asgi.keys import new_access_key
-
-from .routes import session_routes
 
 TAG = "user-session"
 Mode = Literal["cookie", "bearer"]

@@ -83,12 +83,11 @@ def test_sign_out_in_one_tab_reaches_all(serve: Serve, window: Windows, mode: Mo
     for page in pages:
         shows(page, "nobody")
 
-    # In bearer mode each tab has a session of its own; cookies hold one, which the last sign-in set.
+    # In bearer mode each tab had a session of its own; cookies hold one, and a sign-in ends the one before.
     async def live() -> int:
         return (await shop.sessions.list(tag=TAG, identifier="ann")).count
 
-    left = 0 if mode == "bearer" else 3
-    until(pages[0], lambda: site.run(live()) == left)
+    until(pages[0], lambda: site.run(live()) == 0)
 
 
 def test_a_page_that_never_asked_signs_out_the_others_too(serve: Serve, window: Windows) -> None:
