@@ -17,6 +17,7 @@ from .conftest import Window
 from .serving import Site
 from .shop import TAG, Clock, Mode, Rotations, Shop
 from .signing import known, shown, shows, sign_in, visit
+from .watching import until
 
 Serve = Callable[..., Site]
 Windows = Callable[..., Window]
@@ -208,3 +209,32 @@ def test_a_sign_in_after_all_makes_the_next_request_pass(serve: Serve, window: W
     sign_in(visit(ann, url, ask="no"))
     shows(page, "ann")
     assert status(page, "client.fetch('/api/me')") == 200
+
+
+def test_in_bearer_mode_the_endpoints_may_be_on_another_origin(
+    serve: Serve, window: Windows, rotations: Rotations
+) -> None:
+    api = Shop("bearer", expires_in=3)
+    cors = CORSMiddleware(
+        api,
+        allow_origins=["*"],
+        allow_methods=["GET", "POST"],
+        allow_headers=["authorization", "content-type"],
+        expose_headers=["date"],
+    )
+    other = serve(cors)
+    ann = window(bypass_csp=True)
+    ann.watch.expect("status of 401")
+    page = visit(ann, serve(Shop("bearer")).url, mode="bearer", ask="no")
+    page.evaluate(
+        """async (url) => {
+            const { createClient } = await import("/auth/client.js");
+            globalThis.far = createClient({ mode: "bearer", base: `${url}/auth`, watch: 0 });
+            await far.login({ name: "ann", password: "right" });
+        }""",
+        other.url,
+    )
+    until(page, lambda: len(rotations.times) == 2)
+    assert page.evaluate(f"far.fetch('{other.url}/api/me').then(r => r.json()).then(me => me.identifier)") == "ann"
+    page.evaluate("far.logout()")
+    assert page.evaluate("far.session()") is None
