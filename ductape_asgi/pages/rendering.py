@@ -15,6 +15,7 @@ from starlette.responses import HTMLResponse
 from ..errors import ConfigurationError
 from ..models import instant
 from .assets import assets
+from .naming import device_kind, device_name
 from .words import Languages, Words, check_language, preferred
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ SECURITY_HEADERS = {
 class Renderer:
     """Answers pages, in the language of who asks or always in `language`.
 
-    Every template sees ``t`` (`Words`), ``asset(name)`` (a relative link), ``now`` and the values it is given.
+    Every template sees ``t`` (`Words`), ``asset(name)`` (a relative link), ``now``, ``device_name(client)``,
+    ``device_kind(client)`` and the values it is given.
 
     Raises:
         ConfigurationError: jinja2 is not installed, or `language` is not among `languages`.
@@ -79,6 +81,7 @@ class Renderer:
         text = self._templates.get_template(template).render(
             t=words,
             now=instant(now),
+            device_name=lambda client: device_name(client, words),
             asset=lambda name: assets_at + assets()[name].link,
             **values,
         )
@@ -100,6 +103,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["iso"] = _iso
+    environment.globals["device_kind"] = device_kind
     return environment
 
 
