@@ -51,7 +51,6 @@ OWN_SESSIONS = {
         "own.others": "Other devices",
         "own.alone": "You are not signed in anywhere else.",
         "own.sign_out_of": "Sign out of {device}",
-        "own.sign_out_here": "Sign out here",
         "own.sign_out_others": "Sign out everywhere else",
         "own.others_warning.one": "This ends your session on the other device. It has to sign in again.",
         "own.others_warning.other": "This ends your sessions on {number} other devices. Each has to sign in again.",
@@ -97,7 +96,6 @@ OWN_SESSIONS = {
         "own.others": "Andere Geräte",
         "own.alone": "Sie sind sonst nirgends angemeldet.",
         "own.sign_out_of": "Abmelden: {device}",
-        "own.sign_out_here": "Hier abmelden",
         "own.sign_out_others": "Überall sonst abmelden",
         "own.others_warning.one": (
             "Das beendet Ihre Sitzung auf dem anderen Gerät. Dort ist danach eine neue Anmeldung nötig."
