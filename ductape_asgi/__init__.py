@@ -31,6 +31,7 @@ from .keys import Key, Keyring, new_access_key
 from .middleware import DuctapeMiddleware, MiddlewareOptions
 from .models import ClientInfo, Health, IssuedSession, Realm, Session, SessionInfo, SessionPage, TokenClaims
 from .policy import CookiePolicy, TagPolicy
+from .routes import LoginAttempt, LoginThrottle, RouteOptions, Throttle, session_routes
 from .sessions import Sessions
 
 __version__ = "0.1.0"
@@ -56,12 +57,15 @@ __all__ = [
     "IssuedSession",
     "Key",
     "Keyring",
+    "LoginAttempt",
+    "LoginThrottle",
     "MiddlewareOptions",
     "MissingToken",
     "PublishableKeyError",
     "Realm",
     "RefreshReused",
     "RevokedSession",
+    "RouteOptions",
     "Session",
     "SessionError",
     "SessionInfo",
@@ -71,6 +75,7 @@ __all__ = [
     "StepUpRequired",
     "StoreUnavailable",
     "TagPolicy",
+    "Throttle",
     "TokenClaims",
     "__version__",
     "new_access_key",
@@ -79,4 +84,5 @@ __all__ = [
     "require_recent_auth",
     "require_role",
     "require_session",
+    "session_routes",
 ]

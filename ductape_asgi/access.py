@@ -16,7 +16,7 @@ from .errors import AccessDenied, ConfigurationError, DuctapeError, MissingToken
 from .models import Session
 from .policy import Duration
 from .policy import seconds as checked_seconds
-from .problems import DENIED_KEY
+from .problems import DENIED_KEY, OPTIONS_KEY
 
 MakeT = TypeVar("MakeT", bound=Callable[..., "Guard"])
 Scope = MutableMapping[str, Any]
@@ -25,8 +25,8 @@ ASGIApp = Callable[[Scope, Callable[[], Awaitable[Any]], Callable[[Any], Awaitab
 #: Where the middleware lays its result on the ASGI scope.
 SESSION_KEY = "ductape.session"
 ERROR_KEY = "ductape.error"
-#: The options of the middleware that did; they have its `clock`.
-OPTIONS_KEY = "ductape.options"
+#: The guards that a connection has passed.
+GUARDS_KEY = "ductape.guards"
 
 
 def session_on(scope: Scope) -> Session[Any] | None:
@@ -117,9 +117,18 @@ class Guard:
         return session
 
     def check_scope(self, scope: Scope) -> Session[Any]:
-        """`check` the session that the middleware laid on an ASGI scope."""
+        """`check` the session that the middleware laid on an ASGI scope.
+
+        A WebSocket or event stream that has passed is closed when newer data no longer passes.
+        """
         clock = getattr(scope.get(OPTIONS_KEY), "clock", time.time)
-        return self.check(demand_session(scope), now=clock())
+        session = self.check(demand_session(scope), now=clock())
+        passed = scope.get(GUARDS_KEY)
+        if passed is None:
+            scope[GUARDS_KEY] = [self]
+        elif self not in passed:
+            passed.append(self)
+        return session
 
     async def __call__(self, connection: Any, *_: Any, security_scopes: Any = None) -> Any:
         # Annotated for nobody: Starlette's connections and Litestar's have no more in common than a scope.
@@ -131,7 +140,7 @@ class Guard:
         try:
             session = self.check_scope(scope)
             for other in others:
-                other.check(session)
+                other.check_scope(scope)
             return session
         except DuctapeError as error:
             scope[DENIED_KEY] = error

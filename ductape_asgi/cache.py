@@ -8,6 +8,7 @@ whole costs twice as much; nobody can make two tokens with one tail but by signi
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from functools import lru_cache
 from math import ceil
 from typing import Any, Final, Self
@@ -110,9 +111,18 @@ def person_key(realm: str, tag: str, subject: str) -> str:
 
 
 class VerifiedTokens:
-    """At most `size` entries and `max_bytes` bytes; one person holds at most a share of them."""
+    """At most `size` entries and `max_bytes` bytes; one person holds at most a share of them.
 
-    def __init__(self, size: int, max_bytes: int | None = None) -> None:
+    `forgotten` is told of each session id or person that is to be forgotten, and of the session that is spared;
+    of None when it is everybody.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        max_bytes: int | None = None,
+        forgotten: Callable[[str | None, str | None], None] = lambda name, spared: None,
+    ) -> None:
         self.by_tail: dict[bytes, Entry] = {}
         self.by_cookie: dict[bytes, Entry] = {}
         self.bytes = 0
@@ -126,6 +136,7 @@ class VerifiedTokens:
         self._groups: dict[str, Entry | set[Entry]] = {}
         self._readings: dict[Reading, None] = {}
         self._lock = threading.RLock()
+        self._forgotten = forgotten
 
     def __len__(self) -> int:
         return len(self._ring) - len(self._free)
@@ -137,6 +148,11 @@ class VerifiedTokens:
             return None
         entry.used = True
         return entry
+
+    def entry_of(self, session: Session[Any]) -> Entry | None:
+        """The entry that answers exactly this object, if it is kept."""
+        with self._lock:
+            return next((entry for entry in self._group(session.session_id) if entry.session is session), None)
 
     def reading(self, session_id: str, person: str) -> Reading:
         """Watch a session while its verification reads the store; see `add`."""
@@ -188,6 +204,7 @@ class VerifiedTokens:
             self.usable_from = 0.0
             for reading in list(self._readings):
                 reading.tainted = True
+        self._forgotten(None, None)
 
     def remove(self, entry: Entry) -> None:
         with self._lock:
@@ -210,6 +227,7 @@ class VerifiedTokens:
             for entry in self._group(name):
                 if entry.session.session_id != spared:
                     self.remove(entry)
+        self._forgotten(name, spared)
 
     # Most groups have one member.  A set for each of them would cost more than the rest of the entry.
 

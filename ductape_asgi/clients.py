@@ -54,12 +54,16 @@ def client_from(given: object) -> ClientInfo:
         return ClientInfo(*(_text(getattr(given, name), name) for name in ("ip", "user_agent", "label")))
     if not isinstance(given, Mapping) or "headers" not in given:
         raise InvalidData(f"client must be a ClientInfo or an ASGI scope, not {type(given).__name__}")
-    trusted = getattr(given.get("ductape.options"), "trusted_proxies", ())
     try:
-        agent = _header(given, b"user-agent")
-        return ClientInfo(ip=_address(given, trusted), user_agent=agent, label=label_of(agent))
+        return client_of(given, getattr(given.get("ductape.options"), "trusted_proxies", ()))
     except (TypeError, ValueError, AttributeError, LookupError):
         raise InvalidData("client is not an ASGI scope: its headers or its client are malformed") from None
+
+
+def client_of(scope: Mapping[str, Any], trusted: Sequence[Network]) -> ClientInfo:
+    """The `ClientInfo` of an ASGI scope that a server made."""
+    agent = _header(scope, b"user-agent")
+    return ClientInfo(ip=address_of(scope, trusted), user_agent=agent, label=label_of(agent))
 
 
 def _text(value: object, name: str) -> str | None:
@@ -80,7 +84,7 @@ def label_of(agent: str | None) -> str | None:
     return f"{browser} on {system}" if system else browser
 
 
-def _address(scope: Mapping[str, Any], trusted: Sequence[Network]) -> str | None:
+def address_of(scope: Mapping[str, Any], trusted: Sequence[Network]) -> str | None:
     """The peer, or the last address in ``X-Forwarded-For`` that no trusted proxy has."""
     client = scope.get("client")
     address = str(client[0]) if client else None

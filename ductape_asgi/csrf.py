@@ -6,12 +6,31 @@ one of the allowed origins.  A request with neither is refused: browsers that ma
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Sequence
 
-from .errors import CsrfRejected
+from .errors import ConfigurationError, CsrfRejected
 from .problems import Scope
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+_ORIGIN = re.compile(r"https?://[a-z0-9.:\[\]-]+")
+_ORIGIN_RULE = (
+    'an origin is scheme, host and port in lower case and nothing behind them, like "https://app.example.com"'
+)
+
+
+def checked_origins(given: Sequence[str]) -> frozenset[str]:
+    """Origins of other sites, as ``allowed_origins=`` takes them.
+
+    Raises:
+        ConfigurationError: it is no list, or one of them is no origin.
+    """
+    if isinstance(given, str) or not isinstance(given, Collection):
+        raise ConfigurationError(f"allowed_origins={given!r}: give a list; {_ORIGIN_RULE}")
+    for item in given:
+        if not isinstance(item, str) or not _ORIGIN.fullmatch(item):
+            raise ConfigurationError(f"allowed_origins: {item!r} will not do; {_ORIGIN_RULE}")
+    return frozenset(given)
 
 
 def is_unsafe(scope: Scope) -> bool:

@@ -53,6 +53,7 @@ class RealmKey:
     signing: Key
     seal: bytes = field(repr=False)
     refresh: bytes = field(repr=False)
+    ticket: bytes = field(repr=False)
     store: bytes = field(repr=False)
     log: bytes = field(repr=False)
 
@@ -89,6 +90,7 @@ class AccessKey:
             signing=_signing_key(self, realm, algorithm),
             seal=self.derive("seal", realm),
             refresh=self.derive("refresh", realm),
+            ticket=self.derive("ticket", realm),
             store=self.derive("store", realm),
             log=self.derive("log", realm),
         )

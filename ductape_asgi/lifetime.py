@@ -37,7 +37,7 @@ class _Opened:
         self.pid = os.getpid()
         self.users = 0
         self.due = anyio.Event()
-        self.tasks: list[_Task] = []
+        self.tasks: list[LoopTask] = []
 
     def cancel(self) -> None:
         for task in self.tasks:
@@ -57,7 +57,7 @@ class _Opened:
         return True
 
 
-class _Task:
+class LoopTask:
     """A task that belongs to the loop itself and to none of its callers, so that any task may end it.
 
     No task group: a loop that ends before a group's task has begun complains about what was never awaited.
@@ -182,7 +182,7 @@ class Lifetime:
         await self._store.open()
         opened = _Opened(anyio.lowlevel.current_token())
         works: list[Work] = [partial(self._keep_house, opened), *self._beside()]
-        opened.tasks = [_Task(work) for work in works]
+        opened.tasks = [LoopTask(work) for work in works]
         self._opened[opened.token.native_token] = opened
         return opened
 

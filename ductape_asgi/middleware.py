@@ -6,26 +6,34 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MethodType
-from typing import Any, Final, TypedDict
+from typing import Any, Final, Literal, TypedDict
 
-from .access import ERROR_KEY, OPTIONS_KEY, SESSION_KEY
+from .access import ERROR_KEY, SESSION_KEY
 from .audit import audit
 from .cache import TAIL, Entry
 from .clients import Network, proxy_networks
 from .credentials import Bearer, BodyField, Cookie, Credential, Header
-from .csrf import check_same_site, is_unsafe
+from .csrf import check_same_site, checked_origins, is_unsafe
 from .errors import ConfigurationError, CsrfRejected, DuctapeError, MissingToken, SessionError
 from .identity import ANONYMOUS, SessionUser
 from .lifespan import run_lifespan
 from .models import Session
 from .policy import TagPolicy
-from .problems import ASGIApp, Receive, Scope, Send, answer, answer_failure, answer_instead, answering, note
-from .sessions import Sessions
-
-_ORIGIN = re.compile(r"https?://[a-z0-9.:\[\]-]+")
-_ORIGIN_RULE = (
-    'an origin is scheme, host and port in lower case and nothing behind them, like "https://app.example.com"'
+from .problems import (
+    OPTIONS_KEY,
+    ASGIApp,
+    Receive,
+    Scope,
+    Send,
+    answer,
+    answer_failure,
+    answer_instead,
+    answering,
+    note,
 )
+from .sessions import Sessions
+from .streams import EventStream, Socket
+
 _EXEMPT = re.compile(r"/[^*]*(/\*)?|/\*")
 _EXEMPT_RULE = 'a path starts with "/", and may end in "/*": "/health", "/auth/*"'
 _TAIL_SLICE: Final = slice(-TAIL, None)
@@ -43,6 +51,7 @@ class MiddlewareOptions(TypedDict, total=False):
     trusted_proxies: Sequence[str]
     set_user: bool
     state_key: str
+    stream_until: Literal["session", "token"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +67,30 @@ class Options:
     trusted_proxies: tuple[Network, ...]
     set_user: bool
     state_key: str
+    stream_until: Literal["session", "token"]
     policies: Mapping[str, TagPolicy] = field(compare=False, repr=False)
 
     @property
     def clock(self) -> Callable[[], float]:
         return self.sessions.worker.clock
+
+    def follow(self, sent: list[Any], scope: Scope) -> None:
+        """Have an event stream end with its session: called by `problems.note`, as the response starts."""
+        if scope["type"] == "http" and scope.get(SESSION_KEY) is not None:
+            sent[0] = EventStream(self, scope, sent[0])
+
+    def lay(self, scope: Scope, session: Session[Any] | None, error: DuctapeError | None = None) -> None:
+        """Put on the scope what was found."""
+        # Written in place: with a copy, outer access logs would see neither our keys nor the route.
+        scope[OPTIONS_KEY], scope[SESSION_KEY] = self, session
+        scope.pop(ERROR_KEY, None)
+        if error is not None:
+            scope[ERROR_KEY] = error
+        scope.setdefault("state", {})[self.state_key] = session
+        for key in ("user", "auth") if self.set_user else ():
+            # Without a session, what another middleware knows of the user stands.
+            if session is not None or isinstance(scope.get(key, ANONYMOUS), SessionUser):
+                scope[key] = ANONYMOUS if session is None else SessionUser(session)
 
 
 class DuctapeMiddleware:
@@ -79,6 +107,7 @@ class DuctapeMiddleware:
         trusted_proxies: addresses or networks whose ``X-Forwarded-For`` is believed.
         set_user: also set ``scope["user"]`` and ``scope["auth"]``.
         state_key: the name on ``request.state``.
+        stream_until: what ends a WebSocket or event stream by its time: the ``"session"``, or the access ``"token"``.
 
     Raises:
         ConfigurationError: any of these is not usable.
@@ -97,6 +126,7 @@ class DuctapeMiddleware:
         trusted_proxies: Sequence[str] = (),
         set_user: bool = True,
         state_key: str = "session",
+        stream_until: Literal["session", "token"] = "session",
     ) -> None:
         if not isinstance(sessions, Sessions):
             raise ConfigurationError(f"sessions= takes a Sessions object, not {type(sessions).__name__}")
@@ -106,6 +136,8 @@ class DuctapeMiddleware:
                 raise ConfigurationError(f"{name}={flag!r}: use True or False")
         if not isinstance(state_key, str) or not state_key:
             raise ConfigurationError(f'state_key={state_key!r}: give a name on request.state, such as "session"')
+        if stream_until not in ("session", "token"):
+            raise ConfigurationError(f'stream_until={stream_until!r}: use "session" or "token"')
         tags = _tags(sessions, tag)
         self.app = app
         options = Options(
@@ -114,10 +146,11 @@ class DuctapeMiddleware:
             required=required,
             exempt=_checked(exempt, _EXEMPT, "exempt", _EXEMPT_RULE),
             credentials=_credentials(credentials),
-            allowed_origins=frozenset(_checked(allowed_origins, _ORIGIN, "allowed_origins", _ORIGIN_RULE)),
+            allowed_origins=checked_origins(allowed_origins),
             trusted_proxies=proxy_networks(trusted_proxies),
             set_user=set_user,
             state_key=state_key,
+            stream_until=stream_until,
             policies={name: sessions.policy(name) for name in tags},
         )
         worker = sessions.worker
@@ -135,7 +168,7 @@ class DuctapeMiddleware:
         if entry is None:
             await self._other(scope, receive, send)
             return
-        # A hit.  What follows is `_lay` and `answering`, spelled out: calls would cost a quarter of the whole.
+        # A hit.  What follows is `Options.lay` and `answering`, spelled out: calls would cost a quarter of the whole.
         scope[OPTIONS_KEY] = self.options
         scope[SESSION_KEY] = session = entry.session
         if self._set_user:
@@ -221,8 +254,12 @@ class DuctapeMiddleware:
         if refusal is not None:
             await answer_failure(refusal, scope, receive, send)
             return
-        self._lay(scope, session, error)
-        await answering(self.app, scope, receive, send)
+        self.options.lay(scope, session, error)
+        if scope["type"] == "websocket" and session is not None:
+            async with Socket(self.options, scope, receive, send) as socket:
+                await answering(self.app, scope, socket.receive, socket.send)
+        else:
+            await answering(self.app, scope, receive, send)
 
     def _refusal(self, scope: Scope, session: Session[Any] | None, error: DuctapeError | None) -> DuctapeError | None:
         """Why the app must not run, if it must not."""
@@ -286,18 +323,6 @@ class DuctapeMiddleware:
         cookies = [value for name, value in scope["headers"] if name == b"cookie"]
         if by_cookie and len(cookies) == 1:
             self.options.sessions.worker.cache.link_cookie(entry, cookies[0])
-
-    def _lay(self, scope: Scope, session: Session[Any] | None, error: DuctapeError | None) -> None:
-        # Written in place: with a copy, outer access logs would see neither our keys nor the route.
-        scope[OPTIONS_KEY], scope[SESSION_KEY] = self.options, session
-        scope.pop(ERROR_KEY, None)
-        if error is not None:
-            scope[ERROR_KEY] = error
-        scope.setdefault("state", {})[self._state_key] = session
-        for key in ("user", "auth") if self._set_user else ():
-            # Without a session, what another middleware knows of the user stands.
-            if session is not None or isinstance(scope.get(key, ANONYMOUS), SessionUser):
-                scope[key] = ANONYMOUS if session is None else SessionUser(session)
 
 
 def _tags(sessions: Sessions, tag: object) -> tuple[str, ...]:

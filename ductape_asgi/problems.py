@@ -34,11 +34,21 @@ _DETAILS = {
     "session_limit_reached": "Too many sessions are open. End one of them first.",
     "data_too_large": "The session data is too large.",
     "invalid_data": "The request holds something that cannot be accepted.",
+    "sign_in_refused": "These credentials are not right.",
+    "too_many_attempts": "Too many sign-ins were tried. Try again later.",
+    "not_found": "There is nothing here.",
+    "method_not_allowed": "This takes other methods.",
+    "body_too_large": "The body is too large.",
+    "unsupported_media_type": "The body must be JSON.",
+    "invalid_body": "The body is not what is expected here.",
+    "invalid_query": "The query is not what is expected here.",
     "store_unavailable": "Sessions cannot be checked right now. Try again in a moment.",
 }
 
 #: The error with which one of our guards denied a request, on its scope.
 DENIED_KEY: Final = "ductape.denied"
+#: The options of the middleware that decided on a request, on its scope; they have its `clock`.
+OPTIONS_KEY: Final = "ductape.options"
 #: RFC 6455 leaves 4000-4999 to applications; 1013 is "try again later".
 _CLOSE_CODES = {401: 4401, 403: 4403, 503: 1013}
 
@@ -110,8 +120,21 @@ async def answer(error: DuctapeError, scope: Scope, receive: Receive, send: Send
         await send({"type": "websocket.close", "code": _CLOSE_CODES.get(status, 1011), "reason": public_code(error)})
 
 
+class ConnectionOver(DuctapeError, OSError):
+    """The session of a connection has ended, and so has the connection.
+
+    Raised to the app by `send`, as servers do where the client has gone (ASGI, "disconnected client").
+    """
+
+    def __init__(self) -> None:
+        super().__init__("the session has ended, and this connection with it")
+
+
 def note(sent: list[Any], message: Message) -> Awaitable[None]:
     """A `send` bound to ``[send, scope]``, whose scope becomes None once the app's response has started.
+
+    A response of type ``text/event-stream`` is handed over to the options of the middleware: it lasts as long as its
+    session.
 
     A mounted app makes an error page, of status 500, of an error it does not know, before the error reaches us.
     Where a guard has denied the request, that page is held until it is known what has happened.
@@ -121,6 +144,15 @@ def note(sent: list[Any], message: Message) -> Awaitable[None]:
         sent[1] = None
         if DENIED_KEY in scope and message.get("status") == 500:
             sent[0] = Held(sent[0], scope)
+        headers = message.get("headers", ())
+        if type(headers) is not list:
+            headers = message["headers"] = list(headers)  # it may be one that is read once
+        for name, value in headers:
+            # Spelled "Content-Type" by some, against the rule.
+            if len(name) == 12 and name.lower() == b"content-type":
+                if value[:17].lower() == b"text/event-stream":
+                    scope[OPTIONS_KEY].follow(sent, scope)
+                break
     answered: Awaitable[None] = sent[0](message)
     return answered
 
@@ -167,6 +199,8 @@ async def answering(app: ASGIApp, scope: Scope, receive: Receive, send: Send) ->
 async def answer_instead(error: DuctapeError, sent: list[Any], receive: Receive) -> None:
     """Answer for an app that failed, unless its response has started with anything but the page of this error."""
     send, scope = sent
+    if isinstance(error, ConnectionOver):
+        return  # it was the end of this connection, and all has been said
     if scope is not None:
         await answer_failure(error, scope, receive, send)
     elif isinstance(send, Held) and send.scope[DENIED_KEY] is error:
@@ -177,7 +211,13 @@ async def answer_instead(error: DuctapeError, sent: list[Any], receive: Receive)
 
 
 async def answer_failure(error: DuctapeError, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer for an app that failed with `error`, and tell the log what a client is not told and a developer needs."""
+    """Answer for an app that failed with `error`, and `report` it."""
+    report(error)
+    await answer(error, scope, receive, send)
+
+
+def report(error: DuctapeError) -> None:
+    """Tell the log what a client is not told and a developer needs."""
     if error.status >= 500:
         # Where the app is set up wrongly, the place helps; a store that is down would fill the log with it.
         logger.error("%s: %s", error.code, error, exc_info=None if isinstance(error, StoreUnavailable) else error)
@@ -185,7 +225,6 @@ async def answer_failure(error: DuctapeError, scope: Scope, receive: Receive, se
         logger.warning("%s: %s", error.code, error)
     elif isinstance(error, AccessDenied):
         logger.info("%s: %s", error.code, error)
-    await answer(error, scope, receive, send)
 
 
 async def _nothing() -> Message:

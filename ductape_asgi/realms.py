@@ -17,6 +17,7 @@ from .models import ClientInfo, Realm, SessionRecord
 from .refresh_tokens import RefreshTokens
 from .sealing import Pseudonyms, RecordSealer, Unsealable
 from .stores.base import SessionStore
+from .tickets import Tickets
 from .tokens import AccessTokens
 
 _UNKNOWN = ClientInfo()
@@ -43,6 +44,7 @@ class RealmContext:
         self.log_key = keyring.members[0].log
         self.access_tokens = AccessTokens(keyring, random_bytes)
         self.refresh_tokens = RefreshTokens(keyring)
+        self.tickets = Tickets(keyring)
         self._sealer = RecordSealer(keyring, random_bytes)
         self._random_bytes = random_bytes
         self._subjects: tuple[str | None, Subjects] | None = None

@@ -57,7 +57,8 @@ class Feed:
 
     `trust` is ``(word, applied, until, until_wall)``: the cache may be trusted while ``word[0] == applied``,
     ``elapsed() < until`` and ``clock() < until_wall``.  The middleware looks at these itself, on each hit.
-    `wake` is called when the log could be read and `endings` are due to be written again.
+    `wake` is called when the log could be read and `endings` are due to be written again; `ended` with the id of each
+    session that has ended by itself, and not with all of a person's.
     """
 
     def __init__(
@@ -69,12 +70,14 @@ class Feed:
         clock: Callable[[], float],
         elapsed: Callable[[], float],
         wake: Callable[[], None] = lambda: None,
+        ended: Callable[[str], None] = lambda session_id: None,
     ) -> None:
         self._store = store
         self._cache = cache
-        self._max_staleness = max_staleness
+        self.max_staleness = max_staleness
         self._clock = clock
         self._wake = wake
+        self._ended = ended
         self.elapsed = elapsed
         self.endings = Endings()
         self.position: Position | None = None
@@ -96,6 +99,10 @@ class Feed:
     def staleness(self) -> float:
         """Seconds since the last proof, by the clock that says more; infinite where there was none."""
         return max(self.elapsed() - self._asked, self._clock() - self._asked_wall)
+
+    def stale(self) -> bool:
+        """Whether the last proof is older than a cached session is ever trusted."""
+        return self.staleness() > self.max_staleness
 
     async def prove(self) -> bool:
         """Whether the cache may be trusted now, after reading the log if need be: once for all who ask at once."""
@@ -131,6 +138,8 @@ class Feed:
         """Forget what an entry of the log names, and keep in mind that it ended; of a person's, what began `before`."""
         if entry.session_id is not None:
             self._cache.forget_session(entry.session_id)
+            if entry.ended:
+                self._ended(entry.session_id)
         if entry.subject is not None:
             self._cache.forget_person(person_key(entry.realm, entry.tag, entry.subject), entry.spared)
         self.endings.note(entry, before=before)
@@ -190,7 +199,7 @@ class Feed:
         self.position, self._asked, self._asked_wall = position, asked, asked_wall
         word = self._store.announced()
         applied = position.sequence if word is not None else 0
-        until, until_wall = asked + self._max_staleness, asked_wall + self._max_staleness
+        until, until_wall = asked + self.max_staleness, asked_wall + self.max_staleness
         self.trust = (_NO_WORD if word is None else word, applied, until, until_wall)
         if self.endings.due:
             self._wake()

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 
 from cachetools import LRUCache
 
+from .admission import Admission
 from .cookies import add_cookies, expired_cookies, session_cookies
 from .errors import ConfigurationError, InvalidData, PublishableKeyError
 from .inventory import Inventory
@@ -92,6 +93,7 @@ class Sessions:
         self.verifier = Verifier(self.worker, on_stale)
         self._issuer = Issuer(self.worker, cookies)
         self._inventory = Inventory(self.worker, self._issuer)
+        self.admission = Admission(self.worker, self.verifier)
         self.sync = SyncSessions(self)
 
     @classmethod
@@ -301,6 +303,41 @@ class Sessions:
             raise InvalidData("update needs identifier= or session_id=, one of the two")
         one = _text(session_id, "session_id", optional=True)
         return await self._inventory.update(context, policy, data, identifier, one)
+
+    async def ticket(
+        self,
+        *,
+        tag: str,
+        session: Session[Any] | None = None,
+        session_id: str | None = None,
+        product: str | None = None,
+        env: str | None = None,
+    ) -> str:
+        """A ticket with which a browser that keeps its token in memory opens one WebSocket.
+
+        Args:
+            tag: the session type it must be of.
+            session: as the middleware laid it on the request, or `verify` answered it.
+            session_id: or its id, where the session is known by other means.
+
+        Returns:
+            ``"dtk_..."``, good for one handshake (``wss://...?ticket=dtk_...``) within 30 seconds, at a
+            `DuctapeMiddleware` with `Ticket()` among its credentials.
+
+        Raises:
+            InvalidData: both or none of `session` and `session_id`, or a session of another tag or realm.
+            RevokedSession, ExpiredToken: there is no live session of this id.
+            StoreUnavailable: there is no ticket.
+
+        Costs one store call; with `session_id`, two.  What ends the session meanwhile makes the ticket worthless.
+        """
+        context, policy = self.context(product, env), self.policy(tag)
+        if (session is None) == (session_id is None):
+            raise InvalidData("ticket needs session= or session_id=, one of the two")
+        if session is not None and not isinstance(session, Session):
+            raise InvalidData(f"session must be a Session, not {type(session).__name__}")
+        one = _text(session_id, "session_id", optional=True)
+        return await self.admission.issue(context, policy, session, one)
 
     async def inspect(self, *, token: str | None, product: str | None = None, env: str | None = None) -> TokenClaims:
         """The readable claims of an access token whose signature holds; it may have expired or been revoked.

@@ -39,6 +39,7 @@ class SyncSessions:
         self.revoke_all = bridged(sessions.revoke_all)
         self.list = bridged(sessions.list)
         self.update = bridged(sessions.update)
+        self.ticket = bridged(sessions.ticket)
         self.inspect = _at_once(sessions.inspect)
         self.purge = bridged(sessions.purge)
         self.health = bridged(sessions.health)

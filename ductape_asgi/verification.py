@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, Literal
 
 import anyio
@@ -27,6 +28,7 @@ from .tokens import MAX_TOKEN, Claims, Contents
 from .worker import Worker
 
 _SCHEME = b"Bearer "
+_REFUSED = "revocations cannot be followed now, and on_stale='refuse'"
 
 
 class _Flight:
@@ -98,7 +100,7 @@ class Verifier:
             await self._worker.ready()
             trusted = await self._feed.prove()
             if not trusted and self._on_stale == "refuse":
-                raise StoreUnavailable("revocations cannot be followed now, and on_stale='refuse'")
+                raise StoreUnavailable(_REFUSED)
         except StoreUnavailable:
             context.access_tokens.read(token)
             raise
@@ -203,6 +205,49 @@ class Verifier:
                 self._cache.add(entry, reading)
         return session
 
+    async def recall(
+        self, context: RealmContext, policy: TagPolicy, session_id: str, *, issued_at: datetime, expires_at: datetime
+    ) -> tuple[Session[Any], SessionRecord]:
+        """A session as the store has it now.  Who asks has proven it already: here is no token that would.
+
+        Counts as no use, and as no sign of life.
+
+        Raises:
+            SessionError: it has ended.
+            StoreUnavailable: it cannot be told now.
+        """
+        await self._worker.ready()
+        if self._on_stale == "refuse" and not await self._feed.prove():
+            raise StoreUnavailable(_REFUSED)
+        noted = self._feed.endings.count
+        record = await self._worker.guarded.verify(session_id, generation=-1)
+        if record is None or (record.realm, record.tag) != (context.audience, policy.tag):
+            raise RevokedSession("the session has been ended")
+        if not record.live(self._worker.clock()):
+            raise ExpiredToken("the session has reached its end")
+        self._worker.check_not_ended(record, noted)
+        document = context.data_of(record)
+        plain = json.loads(document)
+        _check_fits(policy, document)
+        session: Session[Any] = Session(
+            session_id=record.session_id,
+            tag=record.tag,
+            identifier=context.identifier_of(record),
+            realm=context.realm,
+            data=document,
+            roles=policy.roles_in(plain),
+            permissions=policy.permissions_in(plain),
+            issued_at=issued_at,
+            expires_at=expires_at,
+            auth_time=instant(record.auth_time),
+            load=policy.codec.load,
+        )
+        return session, record
+
+    def note_use(self, record: SessionRecord) -> None:
+        """Have it written that a session was used now, if that is due."""
+        self._seen(record, self._worker.clock())
+
     def _seen(self, record: SessionRecord, now: float) -> float:
         """The last use that the store knows of, after this one was noted if a note was due."""
         if now < record.last_seen_at + TOUCH_EVERY:
@@ -211,11 +256,7 @@ class Verifier:
         return now
 
     def _session(self, context: RealmContext, policy: TagPolicy, claims: Claims, contents: Contents) -> Session[Any]:
-        try:
-            policy.codec.check(contents.document)
-        except InvalidData as error:
-            logger.warning("session data of tag %s no longer fits: %s", policy.tag, error)
-            raise InvalidToken(f"the session's {error}") from None
+        _check_fits(policy, contents.document)
         return Session(
             session_id=claims.session_id,
             tag=claims.tag,
@@ -256,6 +297,14 @@ def _checked(record: SessionRecord | None, claims: Claims, now: float) -> Sessio
     if not record.live(now):
         raise ExpiredToken("the session has reached its end")
     return record
+
+
+def _check_fits(policy: TagPolicy, document: bytes) -> None:
+    try:
+        policy.codec.check(document)
+    except InvalidData as error:
+        logger.warning("session data of tag %s no longer fits: %s", policy.tag, error)
+        raise InvalidToken(f"the session's {error}") from None
 
 
 def _updated(contents: Contents, document: bytes) -> Contents:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -12,6 +13,7 @@ from .audit import logger
 from .cache import VerifiedTokens
 from .errors import RevokedSession, StoreUnavailable
 from .following import following
+from .leases import Leases
 from .lifetime import Lifetime, Work
 from .models import Health, Revocation, SessionRecord
 from .realms import RealmContext, Subjects
@@ -45,11 +47,18 @@ class Worker:
         self.store = store
         self.clock = clock
         self.leeway = leeway
-        self.cache = VerifiedTokens(cache_size)
+        self.leases = Leases(clock, self.ready)
+        self.cache = VerifiedTokens(cache_size, forgotten=self.leases.suspect)
         elapsed = boot_clock()
         self.guarded = GuardedStore(store, elapsed)
         self.feed = Feed(
-            self.guarded, self.cache, max_staleness=max_staleness, clock=clock, elapsed=elapsed, wake=self.wake
+            self.guarded,
+            self.cache,
+            max_staleness=max_staleness,
+            clock=clock,
+            elapsed=elapsed,
+            wake=self.wake,
+            ended=self.leases.end_session,
         )
         self._heartbeat = max_staleness / _HEARTBEATS
         self.lifetime = Lifetime(store, self._keep_house, _HOUSEKEEPING, self._beside)
@@ -61,7 +70,7 @@ class Worker:
     def _beside(self) -> Sequence[Work]:
         """What runs while the store is open; and nobody has followed it while it was closed."""
         self.feed.distrust()
-        return following(self.guarded, self.feed, self._heartbeat)
+        return partial(self.leases.watch, self.feed), *following(self.guarded, self.feed, self._heartbeat)
 
     async def ready(self) -> object:
         """Open, unless it is.  Returns what stands for the running event loop.

@@ -29,21 +29,34 @@ FLOORS: tuple[frozenset[str], ...] = (
     # what a request brings and may do
     frozenset({"access", "identity", "clients", "cookies", "csrf", "settings"}),
     # what travels, and what is kept
-    frozenset({"credentials", "sealing", "refresh_tokens", "cache", "stores.base", "stores.rules", "stores.handoff"}),
+    frozenset(
+        {
+            "credentials",
+            "sealing",
+            "refresh_tokens",
+            "tickets",
+            "cache",
+            "stores.base",
+            "stores.rules",
+            "stores.handoff",
+        }
+    ),
     frozenset(
         {"tokens", "endings", "stores.guarded", "stores.memory", "stores.postgres", "stores.redis", "stores.sqlite"}
     ),
     frozenset({"revocations"}),
     # one process at work
     frozenset({"realms", "lifetime", "following", "restoring", "stores.urls"}),
+    frozenset({"leases"}),
     frozenset({"worker"}),
     frozenset({"issuing", "verification"}),
-    frozenset({"inventory", "sync"}),
+    frozenset({"admission", "inventory", "sync"}),
     frozenset({"sessions"}),
     # around an app
-    frozenset({"lifespan"}),
+    frozenset({"lifespan", "streams"}),
     frozenset({"middleware", "client"}),
     frozenset({"pages"}),
+    frozenset({"routes"}),
     frozenset({"openapi"}),
     frozenset({"cli", "testing"}),
 )
@@ -59,10 +72,12 @@ FENCES: dict[str, frozenset[str]] = {
             "client",
             "following",
             "latch",
+            "leases",
             "lifetime",
             "revocations",
             "stores.guarded",
             "stores.handoff",
+            "streams",
             "sync",
             "testing",
             "verification",
@@ -79,7 +94,7 @@ FENCES: dict[str, frozenset[str]] = {
     "pytest": frozenset({"testing"}),
     "redis": frozenset({"stores.redis"}),
     "sqlite3": frozenset({"stores.sqlite"}),
-    "starlette": frozenset({"access", "identity", "pages"}),
+    "starlette": frozenset({"access", "identity", "pages", "routes"}),
     "trio": frozenset({"lifetime", "stores.handoff"}),
     "typing_extensions": frozenset({"models"}),  # for type checkers alone
 }

@@ -26,6 +26,7 @@ PROMISED = {
     "require_recent_auth",
     "require_role",
     "require_session",
+    "session_routes",
 }
 
 ERRORS = {

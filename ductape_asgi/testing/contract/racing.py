@@ -42,6 +42,13 @@ class RacingContract:
         assert {rotation.record.generation for rotation in rotations} == {1}
         assert (await must_read(store, record.session_id)).generation == 1
 
+    async def test_without_grace_too_one_of_them_rotates_and_nobody_after_it(self, store: SessionStore) -> None:
+        """What tickets rest on: a record that shows no sign of life is rotated once, whoever asks how often."""
+        record = await start(store)
+        rotations = await all_at_once([partial(refresh, store, record.session_id, 0, grace=0) for _ in range(20)])
+        rotations.append(await refresh(store, record.session_id, 0, grace=0, now=NOW + 20))
+        assert Counter(rotation.outcome for rotation in rotations) == {"rotated": 1, "same": 20}
+
     async def test_racing_refreshes_with_different_keys_all_get_the_winners_key(self, store: SessionStore) -> None:
         record = await start(store)
         rotations = await all_at_once(
