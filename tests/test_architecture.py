@@ -55,6 +55,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     # around an app
     frozenset({"lifespan", "streams"}),
     frozenset({"middleware", "client"}),
+    frozenset({"pages"}),
     frozenset({"routes"}),
     frozenset({"openapi"}),
     frozenset({"cli", "testing"}),
@@ -88,11 +89,12 @@ FENCES: dict[str, frozenset[str]] = {
     "cryptography": frozenset({"keys", "sealing"}),
     "httpx": frozenset({"client"}),
     "httpx2": frozenset({"client"}),
+    "jinja2": frozenset({"pages.rendering"}),
     "jwt": frozenset({"tokens"}),
     "pytest": frozenset({"testing"}),
     "redis": frozenset({"stores.redis"}),
     "sqlite3": frozenset({"stores.sqlite"}),
-    "starlette": frozenset({"access", "identity", "routes"}),
+    "starlette": frozenset({"access", "identity", "pages", "routes"}),
     "trio": frozenset({"lifetime", "stores.handoff"}),
     "typing_extensions": frozenset({"models"}),  # for type checkers alone
 }
