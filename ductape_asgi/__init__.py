@@ -27,6 +27,7 @@ from .errors import (
     StepUpRequired,
     StoreUnavailable,
 )
+from .figures import DayStats, SessionStats, UserInfo, UserPage, UserSessions
 from .keys import Key, Keyring, new_access_key
 from .middleware import DuctapeMiddleware, MiddlewareOptions
 from .models import ClientInfo, Health, IssuedSession, Realm, Session, SessionInfo, SessionPage, TokenClaims
@@ -45,6 +46,7 @@ __all__ = [
     "CookiePolicy",
     "CsrfRejected",
     "DataTooLarge",
+    "DayStats",
     "DuctapeError",
     "DuctapeMiddleware",
     "ExpiredToken",
@@ -67,11 +69,15 @@ __all__ = [
     "SessionInfo",
     "SessionLimitReached",
     "SessionPage",
+    "SessionStats",
     "Sessions",
     "StepUpRequired",
     "StoreUnavailable",
     "TagPolicy",
     "TokenClaims",
+    "UserInfo",
+    "UserPage",
+    "UserSessions",
     "__version__",
     "new_access_key",
     "require_any_role",

@@ -40,6 +40,9 @@ class SyncSessions:
         self.list = bridged(sessions.list)
         self.update = bridged(sessions.update)
         self.inspect = _at_once(sessions.inspect)
+        self.stats = bridged(sessions.stats)
+        self.users = bridged(sessions.users)
+        self.user = bridged(sessions.user)
         self.purge = bridged(sessions.purge)
         self.health = bridged(sessions.health)
 
