@@ -44,6 +44,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     # around an app
     frozenset({"lifespan"}),
     frozenset({"middleware", "client"}),
+    frozenset({"pages"}),
     frozenset({"openapi"}),
     frozenset({"cli", "testing"}),
 )
@@ -74,11 +75,12 @@ FENCES: dict[str, frozenset[str]] = {
     "cryptography": frozenset({"keys", "sealing"}),
     "httpx": frozenset({"client"}),
     "httpx2": frozenset({"client"}),
+    "jinja2": frozenset({"pages.rendering"}),
     "jwt": frozenset({"tokens"}),
     "pytest": frozenset({"testing"}),
     "redis": frozenset({"stores.redis"}),
     "sqlite3": frozenset({"stores.sqlite"}),
-    "starlette": frozenset({"access", "identity"}),
+    "starlette": frozenset({"access", "identity", "pages"}),
     "trio": frozenset({"lifetime", "stores.handoff"}),
     "typing_extensions": frozenset({"models"}),  # for type checkers alone
 }

@@ -57,6 +57,7 @@ UNWANTED = (
     "fastapi",
     "httpx",
     "httpx2",
+    "jinja2",
     "litestar",
     "msgspec",
     "pydantic",
