@@ -31,6 +31,7 @@ from .figures import DayStats, SessionStats, UserInfo, UserPage, UserSessions
 from .keys import Key, Keyring, new_access_key
 from .middleware import DuctapeMiddleware, MiddlewareOptions
 from .models import ClientInfo, Health, IssuedSession, Realm, Session, SessionInfo, SessionPage, TokenClaims
+from .pages.operators import operators_page
 from .policy import CookiePolicy, TagPolicy
 from .sessions import Sessions
 
@@ -80,6 +81,7 @@ __all__ = [
     "UserSessions",
     "__version__",
     "new_access_key",
+    "operators_page",
     "require_any_role",
     "require_permission",
     "require_recent_auth",
