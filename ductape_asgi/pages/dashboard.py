@@ -5,7 +5,7 @@ It needs no script: each button is a form, answered by a redirect back to the li
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -14,10 +14,10 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from ..access import ERROR_KEY, require_recent_auth
+from ..csrf import check_same_site
 from ..errors import (
     ConfigurationError,
     CsrfRejected,
-    DataTooLarge,
     DuctapeError,
     InvalidData,
     MissingToken,
@@ -54,7 +54,6 @@ _MESSAGES: tuple[tuple[type[DuctapeError], str], ...] = (
     (StepUpRequired, "own.step_up"),
     (CsrfRejected, "own.refused"),
     (InvalidData, "own.invalid"),
-    (DataTooLarge, "own.invalid"),
     (SessionError, "own.signed_out"),
     (StoreUnavailable, "own.unavailable"),
 )
@@ -101,11 +100,24 @@ def check_link(link: object, name: str) -> None:
 
 
 class Dashboard:
-    """Answers the page's requests; whose session a request has is for the caller to say."""
+    """Answers the page's requests; whose session a request has is for the caller to say.
 
-    def __init__(self, sessions: Sessions, options: DashboardOptions) -> None:
+    Args:
+        allowed_origins: those whose pages may send its forms, besides our own.
+
+    Raises:
+        ConfigurationError: jinja2 is not installed, cookies are switched off, or there is no such language.
+    """
+
+    def __init__(self, sessions: Sessions, options: DashboardOptions, *, allowed_origins: Collection[str] = ()) -> None:
+        if sessions.cookies is None:
+            raise ConfigurationError(
+                "the dashboard needs cookies, since a browser sends no bearer token with a page: "
+                "build Sessions with cookies=CookiePolicy()"
+            )
         self._sessions = sessions
         self._options = options
+        self._allowed_origins = allowed_origins
         self._renderer = Renderer(joined(EVERYWHERE, OWN_SESSIONS), options.language)
         self._recent = None if options.recent_auth is None else require_recent_auth(options.recent_auth)
 
@@ -160,6 +172,7 @@ class Dashboard:
         )
 
     async def _do(self, request: Request, session: Session[Any]) -> Response:
+        check_same_site(request.scope, self._allowed_origins)
         form = await read_form(request)
         action = form.get("action")
         session_id = form.get("session_id", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from urllib.parse import parse_qsl
 
 from starlette.requests import Request
@@ -21,11 +22,7 @@ async def read_form(request: Request) -> dict[str, str]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
         raise InvalidData("the form is not application/x-www-form-urlencoded")
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _LONGEST:
-            raise InvalidData(f"the form is longer than {_LONGEST} bytes")
+    body = await _short_body(request)
     try:
         text = body.decode("ascii")
         fields = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS)
@@ -34,3 +31,14 @@ async def read_form(request: Request) -> dict[str, str]:
     if len(dict(fields)) != len(fields):
         raise InvalidData("the form has a field twice")
     return dict(fields)
+
+
+async def _short_body(request: Request) -> bytes:
+    body = b""
+    # Closed here, since trio does not let anybody else close it.
+    async with aclosing(request.stream()) as chunks:
+        async for chunk in chunks:
+            body += chunk
+            if len(body) > _LONGEST:
+                raise InvalidData(f"the form is longer than {_LONGEST} bytes")
+    return body

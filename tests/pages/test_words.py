@@ -63,9 +63,7 @@ def test_how_long_ago(language: str, passed: timedelta, text: str) -> None:
     assert Words(language, EVERYWHERE[language]).ago(NOW - passed, NOW) == text
 
 
-@pytest.mark.parametrize(
-    ("language", "text"), [("en", "27 November 2026, 10:41 UTC"), ("de", "27. November 2026, 10:41 UTC")]
-)
+@pytest.mark.parametrize(("language", "text"), [("en", "27 Nov 2026, 10:41 UTC"), ("de", "27. Nov. 2026, 10:41 UTC")])
 def test_an_instant_is_told_in_utc(language: str, text: str) -> None:
     assert Words(language, EVERYWHERE[language]).instant(NOW) == text
     elsewhere = NOW.astimezone(datetime.strptime("+0530", "%z").tzinfo)

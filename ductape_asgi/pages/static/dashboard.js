@@ -8,7 +8,9 @@ const COMPUTERS = ["Windows", "macOS", "ChromeOS", "Linux"];
 
 const find = (id) => document.getElementById(id);
 const language = document.documentElement.lang;
-const exact = new Intl.DateTimeFormat(language, { dateStyle: "long", timeStyle: "short" });
+// Of the reader's own kind where it is of the page's language: "en-GB" and "en-US" write dates otherwise.
+const kind = navigator.languages.find((one) => one.split("-")[0] === language) ?? language;
+const exact = new Intl.DateTimeFormat(kind, { dateStyle: "medium", timeStyle: "short" });
 const relative = new Intl.RelativeTimeFormat(language);
 const list = find("devices");
 const words = list?.dataset ?? {};
@@ -109,12 +111,21 @@ function tellCount(others) {
   list.hidden = list.children.length === 0;
 }
 
+const query = new URLSearchParams({ limit: words.limit, ...(words.cursor && { cursor: words.cursor }) });
+const ask = () => fetch(`sessions?${query}`, { cache: "no-store" });
+
 async function look() {
-  const query = new URLSearchParams({ limit: words.limit, ...(words.cursor && { cursor: words.cursor }) });
-  const answer = await fetch(`sessions?${query}`, { cache: "no-store" });
-  if (answer.status === 401) location.reload(); // signed out elsewhere: the server says so
+  let answer = await ask();
+  // The access token has ended, or the session: only where it was the latter, the page says so when it comes anew.
+  if (answer.status === 401 && (await refresh()).ok) answer = await ask();
+  if (answer.status === 401) location.reload();
   else if (answer.ok) show(await answer.json());
   else throw new Error(answer.statusText);
+}
+
+function refresh() {
+  const token = document.querySelector("[name=csrf_token]")?.value;
+  return fetch("refresh", { method: "POST", headers: token ? { "x-csrf-token": token } : {} });
 }
 
 async function keepLooking() {
@@ -151,5 +162,7 @@ if (list) {
     seen = Date.now();
     keepLooking();
   });
+  // What the app's own pages learn of the session, by client.js: a sign-out must not wait for the next look.
+  new BroadcastChannel(`ductape cookie ${new URL(".", location.href)}`).onmessage = keepLooking;
   timer = setTimeout(keepLooking, EVERY);
 }
