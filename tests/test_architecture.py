@@ -25,7 +25,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "encoding"}),
     frozenset({"frozen", "audit", "latch"}),
     frozenset({"models", "schema", "problems"}),
-    frozenset({"policy", "keys"}),
+    frozenset({"policy", "keys", "figures"}),
     # what a request brings and may do
     frozenset({"access", "identity", "clients", "cookies", "csrf", "settings"}),
     # what travels, and what is kept
@@ -51,6 +51,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"worker"}),
     frozenset({"issuing", "verification"}),
     frozenset({"admission", "inventory", "sync"}),
+    frozenset({"surveying"}),
     frozenset({"sessions"}),
     # around an app
     frozenset({"lifespan", "streams"}),

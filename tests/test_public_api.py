@@ -21,6 +21,7 @@ PROMISED = {
     "Session",
     "Sessions",
     "TagPolicy",
+    "operators_page",
     "require_any_role",
     "require_permission",
     "require_recent_auth",
