@@ -6,32 +6,30 @@ It needs no script: each button is a form, answered by a redirect back to the li
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import quote
+from typing import Any, Protocol
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from ..access import ERROR_KEY, require_recent_auth
 from ..csrf import check_same_site
 from ..errors import (
     ConfigurationError,
     CsrfRejected,
     DuctapeError,
     InvalidData,
-    MissingToken,
+    RevokedSession,
     SessionError,
     StepUpRequired,
     StoreUnavailable,
 )
-from ..models import Session
 from ..policy import Duration
 from ..policy import seconds as checked_seconds
 from ..problems import problem_response
 from ..sessions import Sessions
-from .devices import devices_of, find_own
-from .forms import read_form
+from .devices import Holder, devices_of, find_own
+from .forms import Form, read_form
 from .rendering import SECURITY_HEADERS, Renderer
 from .strings import EVERYWHERE, OWN_SESSIONS
 from .words import joined
@@ -46,6 +44,20 @@ class NotInList(InvalidData):
 
     code = "invalid_data"
     status = 404
+
+
+#: Answers whose request it is, or raises; called once it is known that the answer matters.
+Ask = Callable[[], Awaitable[Holder]]
+
+
+class FormTokens(Protocol):
+    """Tokens in forms, each made for one session."""
+
+    def write(self, session_id: str) -> str:
+        """A token for the forms of this session."""
+
+    def check(self, session_id: str, given: tuple[str, ...]) -> None:
+        """Raise `CsrfRejected` unless exactly one was given, which was made for this session."""
 
 
 #: What a person is told, most special first, and what of `DashboardOptions` helps them on.
@@ -100,36 +112,50 @@ def check_link(link: object, name: str) -> None:
 
 
 class Dashboard:
-    """Answers the page's requests; whose session a request has is for the caller to say.
+    """Answers the page's requests; whose request it is, its caller knows.
 
     Args:
-        allowed_origins: those whose pages may send its forms, besides our own.
+        tag: the session type that is listed.
+        form_tokens: what forms carry besides, where the cookie policy wants it.
 
     Raises:
         ConfigurationError: jinja2 is not installed, cookies are switched off, or there is no such language.
     """
 
-    def __init__(self, sessions: Sessions, options: DashboardOptions, *, allowed_origins: Collection[str] = ()) -> None:
+    def __init__(
+        self, sessions: Sessions, tag: str, options: DashboardOptions, *, form_tokens: FormTokens | None = None
+    ) -> None:
         if sessions.cookies is None:
             raise ConfigurationError(
                 "the dashboard needs cookies, since a browser sends no bearer token with a page: "
                 "build Sessions with cookies=CookiePolicy()"
             )
         self._sessions = sessions
+        self._tag = tag
         self._options = options
-        self._allowed_origins = allowed_origins
+        self._form_tokens = form_tokens
         self._renderer = Renderer(joined(EVERYWHERE, OWN_SESSIONS), options.language)
-        self._recent = None if options.recent_auth is None else require_recent_auth(options.recent_auth)
+        self._most_age = None if options.recent_auth is None else checked_seconds(options.recent_auth, "recent_auth")
 
-    async def show(self, request: Request, session: Session[Any] | None) -> Response:
+    async def show(self, request: Request, ask: Ask) -> Response:
         """``GET``: the list, or a page that says why there is none."""
-        return await self._answered(request, session, self._list)
+        try:
+            return await self._list(request, await ask())
+        except DuctapeError as error:
+            return self.refuse(request, error)
 
-    async def act(self, request: Request, session: Session[Any] | None) -> Response:
+    async def act(self, request: Request, ask: Ask, *, allowed_origins: Collection[str] = ()) -> Response:
         """``POST``: end a session, all others or this one, as the form's ``action`` says; then 303 to the list."""
-        return await self._answered(request, session, self._do)
+        try:
+            check_same_site(request.scope, allowed_origins)
+            form = await read_form(request)
+            if form.get("action") == "sign_out":
+                return await self._sign_out(form, ask)
+            return await self._end(form, await ask())
+        except DuctapeError as error:
+            return self.refuse(request, error)
 
-    async def refuse(self, request: Request, error: DuctapeError) -> Response:
+    def refuse(self, request: Request, error: DuctapeError) -> Response:
         """A page that tells a person of `error`, with the status and the challenge that programs look for.
 
         Raises:
@@ -142,89 +168,73 @@ class Dashboard:
         told = [(name, value) for name, value in headers if name in (b"www-authenticate", b"retry-after")]
         return self._page(request, "message.html", key=key, status=status, headers=told)
 
-    async def _answered(
-        self,
-        request: Request,
-        session: Session[Any] | None,
-        step: Callable[[Request, Session[Any]], Awaitable[Response]],
-    ) -> Response:
-        try:
-            if session is None:
-                raise _absence(request)
-            return await step(request, session)
-        except DuctapeError as error:
-            return await self.refuse(request, error)
-
-    async def _list(self, request: Request, session: Session[Any]) -> Response:
+    async def _list(self, request: Request, holder: Holder) -> Response:
         cursor = request.query_params.get("cursor")
         size = self._options.page_size
-        devices = await devices_of(self._sessions, session, limit=size, cursor=cursor)
+        devices = await devices_of(self._sessions, self._tag, holder, limit=size, cursor=cursor)
         done = request.query_params.get("done")
         return self._page(
             request,
             "dashboard.html",
-            session=session,
+            holder=holder,
             devices=devices,
             cursor=cursor,
             page_size=size,
+            csrf=None if self._form_tokens is None else self._form_tokens.write(holder.session_id),
             done=done if done in _DONE else None,
-            too_old=self._too_old(session),
+            too_old=self._too_old(holder),
         )
 
-    async def _do(self, request: Request, session: Session[Any]) -> Response:
-        check_same_site(request.scope, self._allowed_origins)
-        form = await read_form(request)
-        action = form.get("action")
-        session_id = form.get("session_id", "")
-        if action == "sign_out" or (action == "revoke" and session_id == session.session_id):
-            return await self._sign_out(session)
-        if action == "revoke":
-            return await self._revoke(session, session_id)
-        if action == "revoke_others":
-            return await self._revoke_others(session)
-        raise InvalidData("the form has no action that this page knows")
-
-    async def _sign_out(self, session: Session[Any]) -> Response:
-        await self._sessions.revoke(tag=session.tag, session_id=session.session_id)
+    async def _sign_out(self, form: Form, ask: Ask) -> Response:
+        # Whoever wants to be gone is gone from this browser, whether or not there is a session left to end.
+        with suppress(SessionError):
+            holder = await ask()
+            self._check_token(form, holder)
+            await self._sessions.revoke(tag=self._tag, session_id=holder.session_id)
         response = _back()
         self._sessions.clear_cookies(response)
         return response
 
-    async def _revoke(self, session: Session[Any], session_id: str) -> Response:
-        self._demand_recent(session)
-        if await find_own(self._sessions, session, session_id) is None:
-            raise NotInList("no live session of this id belongs to this person")
-        await self._sessions.revoke(tag=session.tag, session_id=session_id)
-        return _back(done="revoked")
+    async def _end(self, form: Form, holder: Holder) -> Response:
+        self._check_token(form, holder)
+        if self._too_old(holder):
+            raise StepUpRequired(self._most_age or 0)
+        if form.get("action") == "revoke":
+            return await self._end_one(form.get("session_id", ""), holder)
+        if form.get("action") == "revoke_others":
+            return await self._end_others(holder)
+        raise InvalidData("the form has no action that this page knows")
 
-    async def _revoke_others(self, session: Session[Any]) -> Response:
-        self._demand_recent(session)
-        if session.identifier is not None:
-            await self._sessions.revoke_all(
-                tag=session.tag, identifier=session.identifier, exclude_current_session=session.session_id
-            )
-        return _back(done="others")
+    async def _end_one(self, session_id: str, holder: Holder) -> Response:
+        # The session at hand has a button of its own, which takes the cookies too.
+        own = await find_own(self._sessions, self._tag, holder, session_id)
+        if own is None or session_id == holder.session_id:
+            raise NotInList("no other live session of this id belongs to this person")
+        await self._sessions.revoke(tag=self._tag, session_id=session_id)
+        return _back("revoked")
 
-    def _demand_recent(self, session: Session[Any]) -> None:
-        if self._recent is not None:
-            self._recent.check(session, now=self._sessions.worker.clock())
-
-    def _too_old(self, session: Session[Any]) -> bool:
+    async def _end_others(self, holder: Holder) -> Response:
+        if holder.identifier is None:
+            raise NotInList("a session of nobody has no others")
         try:
-            self._demand_recent(session)
-        except StepUpRequired:
-            return True
-        return False
+            await self._sessions.revoke_all(
+                tag=self._tag, identifier=holder.identifier, exclude_current_session=holder.session_id
+            )
+        except InvalidData:
+            raise RevokedSession("the session was ended meanwhile") from None
+        return _back("others")
+
+    def _check_token(self, form: Form, holder: Holder) -> None:
+        if self._form_tokens is not None:
+            self._form_tokens.check(holder.session_id, (form["csrf_token"],) if "csrf_token" in form else ())
+
+    def _too_old(self, holder: Holder) -> bool:
+        return self._most_age is not None and self._sessions.worker.clock() - holder.auth_time > self._most_age
 
     def _page(self, request: Request, template: str, **values: Any) -> Response:
         now = self._sessions.worker.clock()
-        return self._renderer.page(request, template, now=now, here=_HERE, options=self._options, csrf=None, **values)
-
-
-def _absence(request: Request) -> DuctapeError:
-    error = request.scope.get(ERROR_KEY)
-    return error.with_traceback(None) if isinstance(error, DuctapeError) else MissingToken("nobody is signed in")
+        return self._renderer.page(request, template, now=now, here=_HERE, options=self._options, **values)
 
 
 def _back(done: str | None = None) -> Response:
-    return RedirectResponse(_HERE + (f"?done={quote(done)}" if done else ""), 303, headers=SECURITY_HEADERS)
+    return RedirectResponse(_HERE + (f"?done={done}" if done else ""), 303, headers=SECURITY_HEADERS)

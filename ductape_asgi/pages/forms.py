@@ -13,7 +13,10 @@ _LONGEST = 4096
 _MOST_FIELDS = 16
 
 
-async def read_form(request: Request) -> dict[str, str]:
+Form = dict[str, str]
+
+
+async def read_form(request: Request) -> Form:
     """The fields of a form that one of our pages has sent.
 
     Raises:

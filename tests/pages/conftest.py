@@ -10,7 +10,6 @@ import httpx
 import pytest
 
 from ductape_asgi import ClientInfo, IssuedSession, Sessions, TagPolicy, new_access_key
-from ductape_asgi.pages.dashboard import DashboardOptions
 from ductape_asgi.testing import AsyncVisitor
 from tests.sessions.support import Clock
 
@@ -61,7 +60,7 @@ async def reader(sessions: Sessions) -> AsyncIterator[Callable[..., Any]]:
     async with AsyncExitStack() as stack:
 
         async def new(identifier: str | None = "ann", *, at: str = "/auth", app: Any = None, **options: Any) -> Reader:
-            served = app or site(sessions, DashboardOptions(**options), at=at)
+            served = app or site(sessions, at=at, **options)
             transport = httpx.ASGITransport(served)
             client = await stack.enter_async_context(
                 httpx.AsyncClient(transport=transport, base_url="https://shop.example")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
+import httpx
 import pytest
 from starlette.requests import Request
 
-from ductape_asgi import InvalidData, Sessions, StoreUnavailable
-from ductape_asgi.pages.dashboard import DashboardOptions
+from ductape_asgi import CsrfRejected, InvalidData, Sessions, StoreUnavailable
+from ductape_asgi.pages.dashboard import Dashboard, DashboardOptions
 from ductape_asgi.pages.forms import read_form
+from ductape_asgi.routes.callers import Caller
 from tests.sessions.support import Clock
 
-from .reading import devices, read
-from .served import TAG, site
+from .reading import devices, forms, read
+from .served import TAG
 
 pytestmark = pytest.mark.anyio
 
@@ -58,12 +61,29 @@ async def test_signing_out_ends_the_session_and_takes_its_cookies(reader: Any, s
     assert (await ann.look()).status_code == 401
 
 
-async def test_ending_the_session_at_hand_is_signing_out(reader: Any, sessions: Sessions) -> None:
+@pytest.mark.parametrize("inside", [True, False])
+async def test_signing_out_works_with_an_ended_access_token(
+    reader: Any, sessions: Sessions, clock: Clock, inside: bool
+) -> None:
+    ann = await reader("ann", inside=inside)
+    clock.now += 3600
+    assert (await ann.press("sign_out")).status_code == 303
+    assert await live(sessions, "ann") == set()
+
+
+async def test_signing_out_takes_the_cookies_of_a_session_that_is_over(reader: Any, sessions: Sessions) -> None:
+    ann = await reader("ann")
+    await sessions.revoke_all(tag=TAG, identifier="ann")
+    answer = await ann.press("sign_out")
+    assert answer.status_code == 303
+    assert len(answer.headers.get_list("set-cookie")) == 2
+
+
+async def test_the_session_at_hand_is_none_of_the_others(reader: Any, sessions: Sessions) -> None:
     ann = await reader("ann")
     (own,) = await live(sessions, "ann")
-    answer = await ann.press("revoke", own)
-    assert answer.headers["location"] == "dashboard"
-    assert len(answer.headers.get_list("set-cookie")) == 2
+    assert (await ann.press("revoke", own)).status_code == 404
+    assert await live(sessions, "ann") == {own}
 
 
 async def test_somebody_elses_session_is_not_there_and_stays_alive(
@@ -86,7 +106,7 @@ async def test_a_session_is_found_among_many(reader: Any, sign_in_elsewhere: Any
     assert (await (await reader("ann")).press("revoke", oldest.session_id)).status_code == 303
 
 
-@pytest.mark.parametrize("action", ["sign_out", "revoke", "revoke_others"])
+@pytest.mark.parametrize("action", ["revoke", "revoke_others"])
 async def test_nobody_can_press_without_a_session(
     reader: Any, sign_in_elsewhere: Any, sessions: Sessions, action: str
 ) -> None:
@@ -106,23 +126,67 @@ async def test_nobody_can_press_without_a_session(
     ],
 )
 async def test_other_sites_cannot_press_for_anybody(
-    sessions: Sessions, reader: Any, sign_in_elsewhere: Any, headers: dict[str, str]
+    reader: Any, sessions: Sessions, sign_in_elsewhere: Any, headers: dict[str, str]
 ) -> None:
-    """Around the page there is no middleware that would refuse them: its own check has to."""
+    """Without a middleware that would refuse them first."""
     other = await sign_in_elsewhere("ann")
-    session = await sessions.verify(tag=TAG, token=other.token)
+    ann = await reader("ann", inside=False)
+    before = await live(sessions, "ann")
+    for action in ("revoke", "revoke_others", "sign_out"):
+        answer = await ann.press(action, other.session_id, **headers)
+        assert answer.status_code == 403
+        assert read(answer).only("h1").text == "That did not come from this page"
+        assert "set-cookie" not in answer.headers
+    assert await live(sessions, "ann") == before
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        page = site(sessions, DashboardOptions()).router
-        scope["state"] = {"session": session}
-        await page(scope, receive, send)
 
-    eve = await reader(None, app=app)
-    answer = await eve.press("sign_out", **headers)
-    assert answer.status_code == 403
-    assert read(answer).only("h1").text == "That did not come from this page"
-    assert await live(sessions, "ann") == {other.session_id}
-    assert (await eve.press("sign_out", sec_fetch_site="same-origin")).status_code == 303
+async def test_an_origin_of_ours_may_press(reader: Any) -> None:
+    ann = await reader("ann", inside=False, allowed_origins=["https://www.shop.example"])
+    answer = await ann.press("revoke_others", sec_fetch_site="same-site", origin="https://www.shop.example")
+    assert answer.status_code == 303
+
+
+class Words:
+    """Form tokens that are easy to tell: the session's id and a word."""
+
+    def write(self, session_id: str) -> str:
+        return f"{session_id}.word"
+
+    def check(self, session_id: str, given: tuple[str, ...]) -> None:
+        if given != (f"{session_id}.word",):
+            raise CsrfRejected("another token")
+
+
+async def test_with_form_tokens_each_form_carries_one_and_is_nothing_without(sessions: Sessions) -> None:
+    issued = await sessions.start(tag=TAG, data={}, identifier="ann")
+    others = [await sessions.start(tag=TAG, data={}, identifier="ann") for _ in range(2)]
+    dashboard = Dashboard(sessions, TAG, DashboardOptions(), form_tokens=Words())
+
+    async def ask() -> Caller:
+        return Caller(issued.session_id, "ann", 0)
+
+    async def press(form: dict[str, str]) -> int:
+        headers = [(b"content-type", b"application/x-www-form-urlencoded"), (b"sec-fetch-site", b"same-origin")]
+        body = {"type": "http.request", "body": urlencode(form).encode()}
+
+        async def receive() -> dict[str, Any]:
+            return body
+
+        scope = {"type": "http", "method": "POST", "headers": headers, "query_string": b""}
+        return (await dashboard.act(Request(scope, receive), ask)).status_code
+
+    page = await dashboard.show(Request({"type": "http", "headers": [], "query_string": b""}), ask)
+    sent = forms(read(httpx.Response(200, content=bytes(page.body))))
+    assert [form["action"] for form in sent] == ["sign_out", "revoke", "revoke", "revoke_others"]
+    assert {form["csrf_token"] for form in sent} == {f"{issued.session_id}.word"}
+    for form in sent:
+        without = {name: value for name, value in form.items() if name not in ("csrf_token", "to")}
+        assert await press(without) == 403
+        assert await press({**without, "csrf_token": f"{others[0].session_id}.word"}) == 403
+    assert len(await live(sessions, "ann")) == 3
+    assert await press(sent[1]) == 303
+    assert await press(sent[0]) == 303
+    assert len(await live(sessions, "ann")) == 1
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from typing import Any
 
 import pytest
 
-from ductape_asgi import ConfigurationError, Sessions
+from ductape_asgi import ConfigurationError, Sessions, new_access_key
 from ductape_asgi.pages.dashboard import Dashboard, DashboardOptions
+from ductape_asgi.routes import session_routes
 from tests.sessions.support import Clock
 
 from .reading import devices, forms, read
@@ -106,7 +109,7 @@ async def test_no_token_is_in_the_page(reader: Any, sign_in_elsewhere: Any, sess
 @pytest.mark.parametrize(
     ("prefix", "path"), [("/auth", "/auth/dashboard"), ("/a/b c", "/a/b%20c/dashboard"), ("", "/dashboard")]
 )
-async def test_links_hold_under_any_prefix(reader: Any, sessions: Sessions, prefix: str, path: str) -> None:
+async def test_links_hold_under_any_prefix(reader: Any, prefix: str, path: str) -> None:
     ann = await reader("ann", at=prefix)
     answer = await ann.look()
     assert answer.status_code == 200
@@ -119,7 +122,7 @@ async def test_links_hold_under_any_prefix(reader: Any, sessions: Sessions, pref
 
 
 async def test_links_hold_behind_a_proxy_that_strips_its_prefix(reader: Any, sessions: Sessions) -> None:
-    inner = site(sessions, DashboardOptions(), at="/auth")
+    inner = site(sessions)
 
     async def proxy(scope: Any, receive: Any, send: Any) -> None:
         await inner({**scope, "path": scope["path"].removeprefix("/shop"), "root_path": ""}, receive, send)
@@ -131,20 +134,21 @@ async def test_links_hold_behind_a_proxy_that_strips_its_prefix(reader: Any, ses
 
 
 async def test_a_long_list_comes_in_pages(reader: Any, sign_in_elsewhere: Any) -> None:
-    for number in range(5):
+    for number in range(43):
         await sign_in_elsewhere("ann", label=f"Device {number}")
-    ann = await reader("ann", page_size=2)
+    ann = await reader("ann")
     seen, query = [], ""
-    for _ in range(3):
+    for size in (19, 20, 4):  # The session at hand is one of the first twenty.
         answer = await ann.look(query)
+        assert len(devices(answer)) == size
         seen += devices(answer)
-        assert read(answer).only("span", id="count").text == "5"
+        assert read(answer).only("span", id="count").text == "43"
         assert "Active now" in answer.text
         links = {link.text: link.attributes["href"] for link in read(answer).all("a")}
         query = (links.get("Older") or "").removeprefix("dashboard")
     assert not query
     assert links["Back to the newest"] == "dashboard"
-    assert seen == [f"Device {number}" for number in (4, 3, 2, 1, 0)]
+    assert seen == [f"Device {number}" for number in reversed(range(43))]
 
 
 async def test_a_cursor_that_is_not_ours_is_told_as_a_page(reader: Any) -> None:
@@ -226,8 +230,59 @@ def test_options_that_cannot_work_are_refused_when_they_are_built(options: dict[
 
 
 def test_without_cookies_there_is_no_page() -> None:
-    from ductape_asgi import new_access_key
-
     sessions = Sessions(access_key=new_access_key(), product="shop", env="prd", store="memory://", cookies=None)
     with pytest.raises(ConfigurationError, match="the dashboard needs cookies"):
-        Dashboard(sessions, DashboardOptions())
+        Dashboard(sessions, TAG, DashboardOptions())
+
+
+async def test_in_bearer_mode_there_is_no_page(sessions: Sessions, reader: Any) -> None:
+    """A page cannot send a bearer token, and cookies do not count there."""
+    ann = await reader("ann", mode="bearer")
+    assert (await ann.look()).status_code == 404
+    assert (await ann.press("sign_out")).status_code == 404
+    assert (await sessions.list(tag=TAG, identifier="ann")).count == 1
+
+
+@pytest.mark.parametrize("option", [{"login_url": "/login"}, {"language": "de"}, {"app_name": "Shop"}])
+async def test_a_page_that_is_wanted_in_bearer_mode_is_refused(sessions: Sessions, option: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match='mode="bearer" has no dashboard'):
+        session_routes(sessions, TAG, mode="bearer", **option)
+
+
+async def test_without_jinja2_the_other_endpoints_work(sessions: Sessions, reader: Any, monkeypatch: Any) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(ConfigurationError, match=re.escape('pip install "ductape-asgi[pages]"')):
+        session_routes(sessions, TAG, app_name="Shop")
+    monkeypatch.setattr("ductape_asgi.routes.page.find_spec", lambda name: None)
+    ann = await reader("ann")
+    assert (await ann.client.get("/auth/session")).status_code == 200
+    answer = await ann.look()
+    assert (answer.status_code, answer.json()["code"]) == (500, "configuration_error")
+
+
+async def test_an_ended_access_token_shows_the_list_by_the_refresh_token(
+    reader: Any, sign_in_elsewhere: Any, clock: Clock
+) -> None:
+    """Nothing is rotated for it: a page that is only looked at cannot lose anybody a token."""
+    await sign_in_elsewhere("ann", label="Elsewhere")
+    ann = await reader("ann", inside=False)
+    clock.now += 3600
+    for _ in range(2):
+        answer = await ann.look()
+        assert answer.status_code == 200
+        assert "set-cookie" not in answer.headers
+        assert devices(answer) == ["Elsewhere"]
+
+
+async def test_the_page_may_be_reached_from_a_link_anywhere(reader: Any) -> None:
+    assert (await (await reader("ann")).look(sec_fetch_site="cross-site")).status_code == 200
+
+
+async def test_a_session_that_was_ended_sees_nothing(reader: Any, sessions: Sessions, sign_in_elsewhere: Any) -> None:
+    await sign_in_elsewhere("ann", label="Elsewhere")
+    for inside in (True, False):
+        ann = await reader("ann", inside=inside)
+        await sessions.revoke_all(tag=TAG, identifier="ann")
+        answer = await ann.look()
+        assert answer.status_code == 401
+        assert "Elsewhere" not in answer.text
