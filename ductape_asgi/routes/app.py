@@ -114,7 +114,8 @@ def _path(scope: Scope, prefix: str) -> str:
     for above in (scope.get("root_path", "").rstrip("/"), prefix):
         if above and path.startswith(above + "/"):
             path = path[len(above) :]
-    return path
+    # Litestar writes a slash behind whatever it mounts.
+    return path.removesuffix("/")
 
 
 def _bodiless(send: Send) -> Send:

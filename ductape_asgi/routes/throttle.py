@@ -95,18 +95,22 @@ class _Buckets:
         self._until: OrderedDict[bytes, float] = OrderedDict()
 
     def wait(self, key: bytes, now: float) -> float:
-        # A clock that was put back would else lock everybody out for as long.
-        until = min(self._until.get(key, now), now + self._period)
-        # Half a millisecond of grace for what sums of floats are off.
-        over = until + self._step - (now + self._period)
+        over = self._until_of(key, now) + self._step - (now + self._period)
+        # Sums of floats are off by less than that.
         return over if over > 0.0005 else 0.0
 
     def take(self, key: bytes, now: float) -> None:
-        until = min(self._until.get(key, now), now + self._period)
-        self._until[key] = max(until, now) + self._step
+        self._until[key] = max(self._until_of(key, now), now) + self._step
         self._until.move_to_end(key)
         while len(self._until) > self._size:
             self._until.popitem(last=False)
+
+    def _until_of(self, key: bytes, now: float) -> float:
+        until = self._until.get(key, now)
+        if until > now + self._period:
+            # The clock was put back: else everybody would be locked out for as long.
+            until = self._until[key] = now + self._period
+        return until
 
     def give_back(self, key: bytes) -> None:
         if key in self._until:

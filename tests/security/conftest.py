@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
-from ductape_asgi import DuctapeMiddleware, Sessions
+from ductape_asgi import DuctapeMiddleware, Sessions, TagPolicy
 from ductape_asgi.keys import new_access_key
 from ductape_asgi.stores.memory import MemoryStore
 from ductape_asgi.stores.sqlite import SQLiteStore
+from ductape_asgi.testing import FlakyStore, SessionClock
+from tests.routes.support import World
 
 from .asgi import App
 from .forge import TAG, Clock, CountingStore, Forge, verify
@@ -106,3 +108,20 @@ def app() -> App:
 @pytest.fixture
 def door(app: App, forge: Forge) -> DuctapeMiddleware:
     return DuctapeMiddleware(app, sessions=forge.sessions, tag=TAG, required=True, exempt=["/health", "/public/*"])
+
+
+@pytest.fixture(params=["cookie", "bearer"])
+def mode(request: pytest.FixtureRequest) -> str:
+    """How tokens travel at `session_routes`."""
+    return str(request.param)
+
+
+@pytest.fixture
+async def world(mode: str, access_key: str) -> AsyncIterator[World]:
+    """A backend with `session_routes`, for people with browsers and apps."""
+    store, clock = FlakyStore(MemoryStore()), SessionClock()
+    tags = [TagPolicy(TAG, idle_ttl=86_400), TagPolicy("checkout-session"), TagPolicy("strict", reuse_grace=0)]
+    async with Sessions(
+        access_key=access_key, product="shop", env="prd", store=store, clock=clock, tags=tags
+    ) as sessions:
+        yield World(sessions, store, clock, mode)
