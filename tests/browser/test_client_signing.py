@@ -180,3 +180,15 @@ def test_options_that_are_none_are_refused(serve: Serve, window: Windows, option
         f"import('/auth/client.js').then(({{createClient}}) => createClient({options})).catch(e => e.name)"
     )
     assert answer == "TypeError"
+
+
+def test_a_page_of_the_apps_hears_when_the_dashboard_signs_out(serve: Serve, window: Windows) -> None:
+    shop = Shop()
+    site = serve(shop)
+    ann = window()
+    ann.watch.expect("status of 401")
+    home = visit(ann, site.url, ask="no", watch=1)
+    sign_in(home)
+    page = ann.open(f"{site.url}/auth/dashboard")
+    page.locator("form:has([value=sign_out]) button").click()
+    shows(home, "nobody")
