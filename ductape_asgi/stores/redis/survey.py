@@ -7,7 +7,6 @@ whole shards are walked, in small steps: each keeps the server for a few millise
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 from redis.exceptions import ResponseError
@@ -17,6 +16,7 @@ from ...figures import Census, PeoplePage, Person
 from ..rules import counted, read_place, write_place
 from .keys import SHARDS, shard_of_session
 from .opened import Opened, draw, unavailable
+from .records import HEAD_BYTES, Glance, glance
 from .scripts import SURVEY
 
 #: How many sessions a part of a census has, if no shard has more.
@@ -25,22 +25,12 @@ PART: Final = 10_000
 STEP: Final = 500
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    session_id: str
-    subject: str
-    created_at: float
-    last_seen_at: float
-    live: bool
-    identity: bytes = field(repr=False)
-
-
 async def census(opened: Opened, realm: str, tag: str, *, since: float, cursor: str | None, now: float) -> Census:
     first = 0 if cursor is None else _shard_in(read_place("census", realm, tag, cursor))
     sizes = await _sizes(opened, first)
     shards = _within(sizes, PART)
-    found = await _sessions(opened, {shard: sizes[shard] for shard in shards}, realm, tag, now)
-    part = counted(((one.subject, one.created_at, one.live) for one in found), since)
+    found = await _sessions(opened, {shard: sizes[shard] for shard in shards}, realm, tag)
+    part = counted(((one.subject, one.created_at, now < one.deadline) for one in found), since)
     after = shards[-1] + 1
     following = None if after == SHARDS else write_place("census", realm, tag, str(after))
     return Census(part.held, part.live, part.people, part.days, following)
@@ -53,10 +43,8 @@ async def people(opened: Opened, realm: str, tag: str, *, limit: int, cursor: st
     found: list[Person] = []
     while sizes and len(found) <= limit:
         shards = _within(sizes, STEP)
-        walked = await _sessions(
-            opened, {shard: sizes.pop(shard) for shard in shards}, realm, tag, now, identities=True
-        )
-        found += [person for person in _grouped(walked) if _place(person) > after]
+        walked = await _sessions(opened, {shard: sizes.pop(shard) for shard in shards}, realm, tag, whole=True)
+        found += [person for person in _grouped(walked, now) if _place(person) > after]
     page = tuple(found[:limit])
     following = None
     if len(found) > limit:
@@ -102,48 +90,42 @@ def _within(sizes: dict[int, int], most: int) -> list[int]:
 
 
 async def _sessions(
-    opened: Opened, sizes: dict[int, int], realm: str, tag: str, now: float, *, identities: bool = False
-) -> list[_Found]:
-    """All sessions of a realm and tag in some shards."""
-    found: dict[str, _Found] = {}
+    opened: Opened, sizes: dict[int, int], realm: str, tag: str, *, whole: bool = False
+) -> list[Glance]:
+    """All sessions of a realm and tag in some shards; their identities only where they are read as a whole."""
+    found: dict[str, Glance] = {}
     waiting = {shard: size for shard, size in sizes.items() if size}
     while waiting:
         shards = _within(waiting, STEP)
         walks = dict.fromkeys(shards, b"0")
         while walks:
-            walks = await _step(opened, walks, (repr(now), realm, tag, int(identities)), found)
+            walks = await _step(opened, walks, -1 if whole else HEAD_BYTES - 1, found)
         for shard in shards:
             del waiting[shard]
-    return list(found.values())
+    return [one for one in found.values() if (one.realm, one.tag) == (realm, tag)]
 
 
-async def _step(
-    opened: Opened, walks: dict[int, bytes], asked: Sequence[object], found: dict[str, _Found]
-) -> dict[int, bytes]:
+async def _step(opened: Opened, walks: dict[int, bytes], last: int, found: dict[str, Glance]) -> dict[int, bytes]:
     """Go on with each walk; those that are not at their end."""
-    calls = {shard: (opened.keys.logged(shard), (draw(), walk, STEP, *asked)) for shard, walk in walks.items()}
+    calls = {shard: (opened.keys.logged(shard), (draw(), walk, STEP, last)) for shard, walk in walks.items()}
     going_on = {}
-    for shard, (walk, *fields) in (await opened.run_each(SURVEY, calls)).items():
-        for one in zip(*(iter(fields),) * 6, strict=True):
-            session_id, subject, created_at, last_seen_at, live, identity = one
-            found[session_id.decode()] = _Found(
-                session_id.decode(), subject.decode(), float(created_at), float(last_seen_at), live == b"1", identity
-            )
+    for shard, (walk, *records) in (await opened.run_each(SURVEY, calls)).items():
+        found |= {one.session_id: one for one in map(glance, records)}
         if walk != b"0":
             going_on[shard] = walk
     return going_on
 
 
-def _grouped(found: Sequence[_Found]) -> list[Person]:
+def _grouped(found: Sequence[Glance], now: float) -> list[Person]:
     """The people with live sessions among them, in order."""
-    by_subject: dict[str, list[_Found]] = {}
+    by_subject: dict[str, list[Glance]] = {}
     for one in found:
-        if one.live:
+        if now < one.deadline:
             by_subject.setdefault(one.subject, []).append(one)
     return sorted(map(_described, by_subject.values()), key=_place)
 
 
-def _described(live: Sequence[_Found]) -> Person:
+def _described(live: Sequence[Glance]) -> Person:
     newest = max(live, key=lambda one: one.created_at)
     return Person(
         subject=newest.subject,
