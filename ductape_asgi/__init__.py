@@ -27,10 +27,12 @@ from .errors import (
     StepUpRequired,
     StoreUnavailable,
 )
+from .figures import DayStats, SessionStats, UserInfo, UserPage, UserSessions
 from .handshakes import Subprotocol, Ticket
 from .keys import Key, Keyring, new_access_key
 from .middleware import DuctapeMiddleware, MiddlewareOptions
 from .models import ClientInfo, Health, IssuedSession, Realm, Session, SessionInfo, SessionPage, TokenClaims
+from .pages.operators import operators_page
 from .policy import CookiePolicy, TagPolicy
 from .routes import LoginAttempt, LoginThrottle, RouteOptions, Throttle, session_routes
 from .sessions import Sessions
@@ -47,6 +49,7 @@ __all__ = [
     "CookiePolicy",
     "CsrfRejected",
     "DataTooLarge",
+    "DayStats",
     "DuctapeError",
     "DuctapeMiddleware",
     "ExpiredToken",
@@ -72,6 +75,7 @@ __all__ = [
     "SessionInfo",
     "SessionLimitReached",
     "SessionPage",
+    "SessionStats",
     "Sessions",
     "StepUpRequired",
     "StoreUnavailable",
@@ -80,8 +84,12 @@ __all__ = [
     "Throttle",
     "Ticket",
     "TokenClaims",
+    "UserInfo",
+    "UserPage",
+    "UserSessions",
     "__version__",
     "new_access_key",
+    "operators_page",
     "require_any_role",
     "require_permission",
     "require_recent_auth",

@@ -49,8 +49,7 @@ class Inventory:
     async def list(
         self, context: RealmContext, policy: TagPolicy, identifier: object, limit: int, cursor: str | None
     ) -> SessionPage:
-        if type(limit) is not int or not 1 <= limit <= _MOST_LISTED:
-            raise InvalidData(f"limit={limit!r}: give 1 to {_MOST_LISTED}")
+        check_limit(limit)
         subject = await self._subject(context, identifier)
         page = await self._worker.guarded.list(
             context.audience, policy.tag, subject, limit=limit, cursor=cursor, now=self._worker.clock()
@@ -106,6 +105,16 @@ class Inventory:
         if record is None or (record.realm, record.tag) != (context.audience, policy.tag):
             return None
         return record if record.live(self._worker.clock()) else None
+
+
+def check_limit(limit: object) -> None:
+    """Whether a page may have so many entries.
+
+    Raises:
+        InvalidData: no.
+    """
+    if type(limit) is not int or not 1 <= limit <= _MOST_LISTED:
+        raise InvalidData(f"limit={limit!r}: give 1 to {_MOST_LISTED}")
 
 
 @contextmanager

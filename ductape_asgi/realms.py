@@ -100,7 +100,15 @@ class RealmContext:
         return self._sealer.seal("data", (self.audience, tag, subject), document)
 
     def identifier_of(self, record: SessionRecord) -> str | None:
-        document = self._unseal("identity", (self.audience, record.tag, record.session_id), record.identity)
+        return self.identifier_in(record.tag, record.session_id, record.identity)
+
+    def identifier_in(self, tag: str, session_id: str, identity: bytes) -> str | None:
+        """Whose a session is, from the sealed identity in its record; None for an anonymous one.
+
+        Raises:
+            InvalidToken: none of our access keys opens it.
+        """
+        document = self._unseal("identity", (self.audience, tag, session_id), identity)
         identifier: str | None = json.loads(document)["identifier"]
         return identifier
 

@@ -12,6 +12,7 @@ from cachetools import LRUCache
 from .admission import Admission
 from .cookies import add_cookies, expired_cookies, session_cookies
 from .errors import ConfigurationError, InvalidData, PublishableKeyError
+from .figures import SessionStats, UserPage, UserSessions
 from .inventory import Inventory
 from .issuing import Issuer
 from .keys import Keyring, load_access_keys
@@ -22,6 +23,7 @@ from .refreshing import Refresher
 from .settings import check_found, check_options, check_realm, overridden, policies_by_tag, published_keyring, realm_of
 from .stores.base import SessionStore
 from .stores.urls import store_from
+from .surveying import Survey
 from .sync import SyncSessions
 from .tokens import AccessTokens
 from .verification import Verifier
@@ -96,6 +98,7 @@ class Sessions:
         self.refresher = Refresher(self.worker, self._issuer, self.verifier)
         self._inventory = Inventory(self.worker, self._issuer)
         self.admission = Admission(self.worker, self.verifier)
+        self._survey = Survey(self.worker, self._inventory)
         self.sync = SyncSessions(self)
 
     @classmethod
@@ -366,6 +369,54 @@ class Sessions:
             version=claims.version,
             kid=claims.kid,
         )
+
+    # For operators.
+
+    async def stats(self, *, tag: str, product: str | None = None, env: str | None = None) -> SessionStats:
+        """How many sessions and users there are; `SessionStats` defines each figure.
+
+        Looks at every session of the store, in parts: for 10,000 sessions that takes a fraction of a second.
+
+        Raises:
+            ConfigurationError: the store is one of your own that does not count.
+            StoreUnavailable: it did not answer.
+        """
+        return await self._survey.stats(self.context(product, env), self.policy(tag))
+
+    async def users(
+        self,
+        *,
+        tag: str,
+        limit: int = 100,
+        cursor: str | None = None,
+        product: str | None = None,
+        env: str | None = None,
+    ) -> UserPage:
+        """A page of the people who have active sessions, each once, in an order of the store's own that stays.
+
+        Anonymous sessions are nobody's, and left out.  Where a tag allows them a page may be shorter than `limit`,
+        or empty: the list is over where `next_cursor` is None.
+
+        Args:
+            limit: people on a page, 1 to 1000.
+            cursor: the `next_cursor` of the page before.
+
+        Raises:
+            InvalidData: a limit out of range, or a cursor that is not ours.
+            ConfigurationError, StoreUnavailable: as for `stats`.
+        """
+        context, policy = self.context(product, env), self.policy(tag)
+        return await self._survey.users(context, policy, limit, _text(cursor, "cursor", optional=True))
+
+    async def user(
+        self, *, tag: str, identifier: str, product: str | None = None, env: str | None = None
+    ) -> UserSessions:
+        """One person by the exact identifier: their active sessions.  Somebody unknown has none.
+
+        Raises:
+            InvalidData: not an identifier.
+        """
+        return await self._survey.user(self.context(product, env), self.policy(tag), identifier)
 
     async def purge(self) -> int:
         """Remove every session whose time is over from the store.  Returns how many."""

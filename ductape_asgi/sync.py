@@ -41,6 +41,9 @@ class SyncSessions:
         self.update = bridged(sessions.update)
         self.ticket = bridged(sessions.ticket)
         self.inspect = _at_once(sessions.inspect)
+        self.stats = bridged(sessions.stats)
+        self.users = bridged(sessions.users)
+        self.user = bridged(sessions.user)
         self.purge = bridged(sessions.purge)
         self.health = bridged(sessions.health)
 

@@ -25,7 +25,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "encoding"}),
     frozenset({"frozen", "audit", "latch"}),
     frozenset({"models", "schema", "problems"}),
-    frozenset({"policy", "keys"}),
+    frozenset({"policy", "keys", "figures"}),
     # what a request brings and may do
     frozenset({"access", "bodies", "identity", "clients", "cookies", "csrf", "handshakes", "settings"}),
     # what travels, and what is kept
@@ -53,10 +53,12 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"worker"}),
     frozenset({"issuing", "verification"}),
     frozenset({"admission", "inventory", "refreshing", "sync"}),
+    frozenset({"surveying"}),
     frozenset({"sessions"}),
     # around an app
     frozenset({"lifespan", "streams", "auto_refresh"}),
     frozenset({"middleware", "client"}),
+    frozenset({"pages"}),
     frozenset({"routes"}),
     frozenset({"openapi"}),
     frozenset({"cli", "testing"}),
@@ -91,11 +93,12 @@ FENCES: dict[str, frozenset[str]] = {
     "cryptography": frozenset({"keys", "sealing"}),
     "httpx": frozenset({"client"}),
     "httpx2": frozenset({"client"}),
+    "jinja2": frozenset({"pages.rendering"}),
     "jwt": frozenset({"tokens"}),
     "pytest": frozenset({"testing"}),
     "redis": frozenset({"stores.redis"}),
     "sqlite3": frozenset({"stores.sqlite"}),
-    "starlette": frozenset({"access", "identity", "routes"}),
+    "starlette": frozenset({"access", "identity", "pages", "routes"}),
     "trio": frozenset({"lifetime", "stores.handoff"}),
     "typing_extensions": frozenset({"models"}),  # for type checkers alone
 }

@@ -51,6 +51,13 @@ def test_the_wheel_holds_every_module(wheel: Path) -> None:
     assert modules <= names
 
 
+def test_the_wheel_holds_what_the_pages_are_made_of(wheel: Path) -> None:
+    folder = ROOT / "ductape_asgi" / "pages"
+    files = {path.relative_to(ROOT).as_posix() for path in folder.rglob("*") if path.suffix in (".html", ".css", ".js")}
+    assert len(files) >= 6
+    assert files <= set(zipfile.ZipFile(wheel).namelist())
+
+
 def test_the_wheel_holds_the_demo_that_the_command_serves(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     demo = ROOT / "examples" / "demo"
@@ -68,7 +75,7 @@ def test_the_sdist_holds_what_a_rebuild_and_the_tests_need(tmp_path: Path) -> No
 
 def test_the_extras_are_the_ones_that_the_readme_names() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    assert {"fastapi", "litestar", "redis", "postgres", "client", "cli", "demo", "dev"} <= set(extras)
+    assert {"fastapi", "litestar", "redis", "postgres", "client", "cli", "pages", "demo", "dev"} <= set(extras)
 
 
 def test_constraints_pin_versions_and_name_no_place() -> None:

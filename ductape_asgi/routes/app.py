@@ -14,12 +14,14 @@ from ..clients import proxy_networks
 from ..csrf import checked_origins
 from ..errors import ConfigurationError, DuctapeError
 from ..lifespan import run_lifespan
+from ..pages.dashboard import DashboardOptions
 from ..policy import Duration, seconds
 from ..problems import Message, Receive, Scope, Send, answer, report
 from ..sessions import Sessions
 from . import files, listing, signing
 from .answers import problem_answer
 from .options import Authenticate, Mode, ReadIdentifier, RouteOptions
+from .page import Page
 from .refusals import MethodNotAllowed, NotFound
 from .throttle import LoginThrottle, Throttle
 
@@ -142,6 +144,9 @@ def session_routes(
     trusted_proxies: Sequence[str] | None = None,
     prefix: str = "",
     max_body: int = 65_536,
+    login_url: str | None = None,
+    language: str | None = None,
+    app_name: str | None = None,
 ) -> SessionRoutes:
     """The endpoints for signing in and out and for looking after sessions, as one ASGI app to mount anywhere.
 
@@ -158,6 +163,9 @@ def session_routes(
         trusted_proxies: whose ``X-Forwarded-For`` is believed; None: those of the middleware around, if any.
         prefix: the path this is served under, where no framework tells it as ``root_path``: ``"/auth"``.
         max_body: how much of a sign-in is read, in bytes.
+        login_url: where the dashboard sends people to sign in, a path or an ``https`` URL; None: it has no such link.
+        language: the dashboard's, ``"en"`` or ``"de"``; None leaves it to the reader's browser.
+        app_name: what stands at the top of the dashboard.
 
     Raises:
         ConfigurationError: any of these is not usable.
@@ -178,7 +186,18 @@ def session_routes(
         prefix=prefix,
         max_body=max_body,
     )
-    return SessionRoutes(options, ENDPOINTS if authenticate is None else (LOGIN, *ENDPOINTS))
+    look = DashboardOptions(login_url=login_url, recent_auth=recent_auth, language=language, app_name=app_name)
+    page = Page(options, look, wanted=(login_url, language, app_name) != (None, None, None))
+    endpoints = (*ENDPOINTS, *_page_endpoints(page))
+    return SessionRoutes(options, endpoints if authenticate is None else (LOGIN, *endpoints))
+
+
+def _page_endpoints(page: Page) -> tuple[Endpoint, ...]:
+    return (
+        Endpoint("GET", "/dashboard", page.show),
+        Endpoint("POST", "/dashboard", page.act),
+        Endpoint("GET", "/static/{name}", page.asset),
+    )
 
 
 def _tag(sessions: Sessions, tag: str | None) -> str:

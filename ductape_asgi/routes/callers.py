@@ -151,6 +151,23 @@ async def caller_of(request: Request, options: RouteOptions) -> Caller:
     return Caller(session.session_id, session.identifier, session.auth_time.timestamp())
 
 
+async def viewer_of(request: Request, options: RouteOptions) -> Caller:
+    """Who looks at a page: as `caller_of`, from wherever the link to it was.
+
+    Raises:
+        SessionError: nobody.
+        StoreUnavailable: it cannot be told now.
+    """
+    tokens = reading(request, options)
+    try:
+        session = await session_of(request, options, tokens)
+    except (MissingToken, ExpiredToken):
+        if tokens.refresh is None:
+            raise
+        return await _holder(options, tokens.refresh)
+    return Caller(session.session_id, session.identifier, session.auth_time.timestamp())
+
+
 async def _holder(options: RouteOptions, token: str) -> Caller:
     """Whose refresh token it is, if `Sessions.refresh` would take it.  It is not used up.
 

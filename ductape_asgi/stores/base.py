@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol, cast
 
-from ..errors import StoreUnavailable
+from ..errors import ConfigurationError, StoreUnavailable
+from ..figures import Census, PeoplePage
 from ..models import LogPage, Position, RecordPage, Rotation, SessionRecord
 
 
@@ -24,6 +25,54 @@ def route_of(store: object, realm: str, subject: str | None) -> str:
     """What `store` wants a new session id to end with: nothing, unless it says so."""
     route = getattr(store, "route", None)
     return "" if route is None else cast("RoutedStore", store).route(realm, subject)
+
+
+class SurveyedStore(Protocol):
+    """What a store may have besides, for `Sessions.stats`, `users` and `user`, which refuse a store without it.
+
+    A call looks at some ten thousand sessions at most, but for people who have more than that, and keeps nobody else
+    waiting for long: neither the event loop, nor a server's other clients.
+    """
+
+    async def census(self, realm: str, tag: str, *, since: float, cursor: str | None, now: float) -> Census:
+        """Count some people's sessions of this realm and tag, live or not, unless they were ended or purged.
+
+        Each person is in one part only.  The first part is asked for without a cursor, the next with the
+        `next_cursor` of the one before; it is None in the last.  A part may be empty.
+
+        `days` tells of the sessions with ``created_at >= since``, by the day in UTC that `created_at` is in.
+        Sessions that are started, used or ended while the parts are asked for may be counted as before or after;
+        all others are counted once.
+
+        Raises:
+            InvalidData: the cursor is not one of ours.
+        """
+        ...
+
+    async def people(self, realm: str, tag: str, *, limit: int, cursor: str | None, now: float) -> PeoplePage:
+        """A page of the people who have live sessions of this realm and tag.
+
+        The order is the store's own, and nothing that happens to their sessions moves anybody in it: who has live
+        sessions throughout is on one page, once.  `next_cursor` is None on the last page.
+
+        Raises:
+            InvalidData: the cursor is not one of ours.
+        """
+        ...
+
+
+def surveyed(store: object) -> SurveyedStore:
+    """`store`, if it can count.
+
+    Raises:
+        ConfigurationError: it cannot.
+    """
+    if not hasattr(store, "census") or not hasattr(store, "people"):
+        raise ConfigurationError(
+            f"{type(store).__name__} does not count sessions, which stats, users and user need: give it `census` and "
+            "`people`, as ductape_asgi.stores.base.SurveyedStore tells"
+        )
+    return cast("SurveyedStore", store)
 
 
 class SecretChanged(StoreUnavailable):

@@ -15,8 +15,9 @@ from typing import Final, Literal, ParamSpec, TypeVar
 import anyio
 
 from ..errors import DuctapeError, StoreUnavailable
+from ..figures import Census, PeoplePage
 from ..models import LogPage, Position, RecordPage, Rotation, SessionRecord
-from .base import SessionStore
+from .base import SessionStore, surveyed
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -25,6 +26,8 @@ T = TypeVar("T")
 DEADLINE: Final = 1.0
 #: The same for a call that follows a silence, so that both together take no longer than `DEADLINE`.
 HURRIED: Final = 0.5
+#: The same for a part of what operators ask for, which no request of anybody else waits for.
+UNHURRIED: Final = 10.0
 #: So many failures in a row, none later than `_NEAR` seconds after the one before, open the circuit.
 FAILURES: Final = 5
 _NEAR: Final = 5.0
@@ -196,6 +199,35 @@ class GuardedStore:
         self, realm: str, tag: str, subject: str, *, limit: int, cursor: str | None, now: float
     ) -> RecordPage:
         return await self._ask(self._store.list, realm, tag, subject, limit=limit, cursor=cursor, now=now)
+
+    async def census(self, realm: str, tag: str, *, since: float, cursor: str | None, now: float) -> Census:
+        """As the store's.
+
+        Raises:
+            ConfigurationError: it has none.
+        """
+        store = surveyed(self._store)
+        return await self._unhurried(partial(store.census, realm, tag, since=since, cursor=cursor, now=now))
+
+    async def people(self, realm: str, tag: str, *, limit: int, cursor: str | None, now: float) -> PeoplePage:
+        """As `census`."""
+        store = surveyed(self._store)
+        return await self._unhurried(partial(store.people, realm, tag, limit=limit, cursor=cursor, now=now))
+
+    async def _unhurried(self, call: Callable[[], Awaitable[T]]) -> T:
+        """A call that may take its time; how it ends says nothing of how the store does for everybody else."""
+        if not self._remote:
+            return await call()
+        self.circuit.admit()
+        try:
+            with anyio.fail_after(UNHURRIED):
+                return await call()
+        except TimeoutError as error:
+            raise StoreUnavailable("the session store could not count sessions in time; try again") from error
+        except OSError as error:
+            raise StoreUnavailable(f"the session store cannot be reached: {type(error).__name__}") from error
+        finally:
+            self.circuit.abandoned()
 
     async def touch(self, seen: Mapping[str, float]) -> None:
         await self._ask(self._store.touch, seen)

@@ -12,9 +12,19 @@ from itertools import islice
 from threading import RLock
 
 from ..errors import InvalidData, SessionLimitReached, StoreUnavailable
+from ..figures import Census, PeoplePage, Person
 from ..models import LogPage, Position, RecordPage, Revocation, Rotation, SessionRecord
 from .base import SecretChanged
-from .rules import decide_rotation, mark_needed, read_cursor, rotated, write_cursor
+from .rules import (
+    counted,
+    decide_rotation,
+    mark_needed,
+    read_cursor,
+    read_place,
+    rotated,
+    write_cursor,
+    write_place,
+)
 
 _LOG_KEPT = 10_000
 _Person = tuple[str, str, str]
@@ -209,6 +219,25 @@ class MemoryStore:
             following = write_cursor(realm, tag, subject, numbers[page[-1].session_id]) if more else None
             return RecordPage(len(live), page, following)
 
+    async def census(self, realm: str, tag: str, *, since: float, cursor: str | None, now: float) -> Census:
+        """All of them in one part: to put them in an order first would take longer than to count them."""
+        if cursor is not None:
+            read_place("census", realm, tag, cursor)
+            return Census(0, 0, 0)
+        with self._lock:
+            held = [record for record in self._records.values() if (record.realm, record.tag) == (realm, tag)]
+        return counted(((record.subject, record.created_at, record.live(now)) for record in held), since)
+
+    async def people(self, realm: str, tag: str, *, limit: int, cursor: str | None, now: float) -> PeoplePage:
+        after = "" if cursor is None else read_place("people", realm, tag, cursor)
+        with self._lock:
+            subjects = sorted(person[2] for person in self._people if person[:2] == (realm, tag) and person[2] > after)
+            living = ((subject, self._live(realm, tag, subject, now)) for subject in subjects)
+            found = list(islice(((subject, live) for subject, live in living if live), limit + 1))
+        page = tuple(_described(subject, live) for subject, live in found[:limit])
+        following = write_place("people", realm, tag, page[-1].subject) if len(found) > limit else None
+        return PeoplePage(page, following)
+
     async def touch(self, seen: Mapping[str, float]) -> None:
         with self._lock:
             for session_id, at in seen.items():
@@ -249,6 +278,17 @@ class MemoryStore:
 
 def _person(record: SessionRecord) -> _Person:
     return record.realm, record.tag, record.subject
+
+
+def _described(subject: str, live: list[SessionRecord]) -> Person:
+    return Person(
+        subject=subject,
+        live=len(live),
+        first_created_at=min(record.created_at for record in live),
+        last_seen_at=max(record.last_seen_at for record in live),
+        session_id=live[-1].session_id,
+        identity=live[-1].identity,
+    )
 
 
 def _deadline(record: SessionRecord) -> float:

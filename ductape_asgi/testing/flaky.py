@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import anyio
@@ -31,6 +32,8 @@ VERBS = (
     "log_since",
     "listen",
 )
+#: Those that not every store has.
+OPTIONAL = ("census", "people")
 
 
 @dataclass
@@ -113,7 +116,8 @@ class FlakyStore:
     def __getattr__(self, name: str) -> Any:
         if name == "store":  # not there yet, while this is being copied
             raise AttributeError(name)
-        return getattr(self.store, name)
+        found = getattr(self.store, name)
+        return partial(self._call, name) if name in OPTIONAL else found
 
     def __repr__(self) -> str:
         return f"<FlakyStore of {type(self.store).__name__}>"
@@ -144,8 +148,9 @@ class FlakyStore:
 
 
 def _checked(verbs: Iterable[str]) -> tuple[str, ...]:
-    given = tuple(verbs) or tuple(verb for verb in VERBS if verb != "close")
-    unknown = [verb for verb in given if verb not in VERBS]
+    known = (*VERBS, *OPTIONAL)
+    given = tuple(verbs) or tuple(verb for verb in known if verb != "close")
+    unknown = [verb for verb in given if verb not in known]
     if unknown:
-        raise ConfigurationError(f"a store has no {', '.join(map(str, unknown))}; it has {', '.join(VERBS)}")
+        raise ConfigurationError(f"a store has no {', '.join(map(str, unknown))}; it has {', '.join(known)}")
     return given

@@ -137,6 +137,8 @@ _VERBS = {
     "list",
     "touch",
     "purge",
+    "census",
+    "people",
 }
 
 

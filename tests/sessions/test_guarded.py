@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from ductape_asgi import DuctapeError, InvalidData, SessionLimitReached, StoreUnavailable
-from ductape_asgi.stores.guarded import FAILURES, GuardedStore
+from ductape_asgi.stores.guarded import FAILURES, UNHURRIED, GuardedStore
 from ductape_asgi.stores.memory import MemoryStore
 from ductape_asgi.stores.sqlite import SQLiteStore
 from ductape_asgi.testing.contract.records import NOW, REALM, TAG, create, new_record
@@ -224,3 +224,39 @@ async def test_what_is_made_from_a_local_store_is_guarded_again() -> None:
 @pytest.mark.parametrize("kind", [MemoryStore, SQLiteStore])
 def test_the_local_stores_say_that_they_bound_themselves(kind: type) -> None:
     assert vars(kind)["deadline"] is None
+
+
+SURVEYS: dict[str, Callable[[GuardedStore], Any]] = {
+    "census": lambda store: store.census(REALM, TAG, since=0.0, cursor=None, now=NOW),
+    "people": lambda store: store.people(REALM, TAG, limit=1, cursor=None, now=NOW),
+}
+
+
+@pytest.mark.parametrize("name", SURVEYS)
+async def test_what_operators_ask_for_may_take_longer_and_harms_nobody_elses_calls(
+    store: PushStore, guarded: GuardedStore, name: str
+) -> None:
+    await SURVEYS[name](guarded)
+    store.silent.add(name)
+    for _ in range(FAILURES):
+        assert await took(partial(SURVEYS[name], guarded)) == pytest.approx(UNHURRIED)
+    assert guarded.circuit.state == "closed"
+    store.silent = {"verify"}
+    assert await took(partial(look, guarded)) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("name", SURVEYS)
+async def test_nothing_is_counted_while_the_circuit_is_open_and_counting_does_not_close_it(
+    store: PushStore, guarded: GuardedStore, name: str
+) -> None:
+    store.refusing.add("verify")
+    await fail(guarded, FAILURES)
+    store.calls.clear()
+    assert await took(partial(SURVEYS[name], guarded)) == 0
+    assert store.calls == []
+    await anyio.sleep(0.51)
+    await SURVEYS[name](guarded)
+    assert guarded.circuit.state == "open"
+    store.refusing.clear()
+    assert await look(guarded) is None
+    assert guarded.circuit.state == "closed"

@@ -21,7 +21,7 @@ from ductape_asgi import InvalidToken, IssuedSession, MissingToken, RevokedSessi
 
 from .support import ANN, TAG
 
-VERBS = ["start", "verify", "refresh", "revoke", "revoke_all", "list", "update", "inspect"]
+VERBS = ["start", "verify", "refresh", "revoke", "revoke_all", "list", "update", "inspect", "stats", "users", "user"]
 
 
 def whole_life(sessions: Sessions) -> str:
@@ -34,6 +34,7 @@ def whole_life(sessions: Sessions) -> str:
     session = sync.verify(tag=TAG, token=issued.token)
     assert session.data == {**ANN, "x": 1}
     assert sync.list(tag=TAG, identifier="ann").count == 1
+    assert sync.stats(tag=TAG).users == len(sync.users(tag=TAG).users) == sync.user(tag=TAG, identifier="ann").count
     assert sync.revoke(tag=TAG, session_id=issued.session_id) is True
     with pytest.raises(RevokedSession):
         sync.verify(tag=TAG, token=issued.token)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, fields
 
+from ...figures import DAY
 from ...models import TOUCH_EVERY, SessionRecord
 
 COLUMNS = ", ".join(field.name for field in fields(SessionRecord))
@@ -90,6 +91,10 @@ class Statements:
     update_person: str
     #: realm, tag, subject, now, number before which the page begins, how many rows
     list_page: str
+    #: realm, tag, subject after which the part begins, now, since, how many sessions
+    census: str
+    #: realm, tag, subject after which the page begins, now, how many rows
+    people: str
     #: session ids in order, last uses
     touch: str
     #: before, how many rows
@@ -161,6 +166,8 @@ def statements_for(schema: str) -> Statements:
             f" WHERE {_person('$1', '$2', '$3')} AND {_live('$4')} AND number < $5"
             " ORDER BY number DESC LIMIT $6) AS page ON true ORDER BY page.number DESC"
         ),
+        census=_census(sessions),
+        people=_people(sessions),
         touch=(
             "WITH seen AS MATERIALIZED (SELECT found.number, used.at"
             " FROM unnest($1::text[], $2::double precision[]) AS used (session_id, at)"
@@ -287,6 +294,36 @@ def _purge(sessions: str) -> str:
         f" later AS (UPDATE {sessions} SET purge_at = {_DEADLINE} WHERE number = ANY (ARRAY ("
         "SELECT number FROM due WHERE deadline > $1::double precision)) RETURNING number)"
         " SELECT (SELECT count(*) FROM gone) AS removed, (SELECT count(*) FROM later) AS later"
+    )
+
+
+def _census(sessions: str) -> str:
+    """A row for each day, or one without a day.  Goes along the index of each person's sessions."""
+    after = "realm = $1 AND tag = $2 AND subject > $3"
+    return (
+        f"WITH edge AS MATERIALIZED (SELECT (SELECT subject FROM {sessions} WHERE {after}"
+        " ORDER BY subject OFFSET $6 LIMIT 1) AS subject),"
+        f" theirs AS MATERIALIZED (SELECT subject, created_at, {_live('$4')} AS live FROM {sessions} WHERE {after}"
+        # As long as nobody's subject begins with the last of all characters.
+        " AND subject <= coalesce((SELECT subject FROM edge), chr(1114111))),"
+        " totals AS (SELECT count(*) AS held, count(*) FILTER (WHERE live) AS live,"
+        " count(DISTINCT subject) FILTER (WHERE live) AS people FROM theirs),"
+        f" days AS (SELECT floor(created_at / {DAY})::bigint AS day, count(*) AS sessions,"
+        " count(DISTINCT subject) AS people FROM theirs WHERE created_at >= $5::double precision GROUP BY 1)"
+        " SELECT totals.held, totals.live, totals.people, edge.subject AS edge,"
+        " days.day, days.sessions AS day_sessions, days.people AS day_people"
+        " FROM totals CROSS JOIN edge LEFT JOIN days ON true ORDER BY days.day"
+    )
+
+
+def _people(sessions: str) -> str:
+    return (
+        f"WITH person AS MATERIALIZED (SELECT subject, count(*) AS live, min(created_at) AS first_created_at,"
+        f" max(last_seen_at) AS last_seen_at, max(number) AS newest FROM {sessions}"
+        f" WHERE realm = $1 AND tag = $2 AND subject > $3 AND {_live('$4')} GROUP BY subject ORDER BY subject LIMIT $5)"
+        " SELECT person.subject, person.live, person.first_created_at, person.last_seen_at,"
+        f" newest.session_id, newest.identity FROM person JOIN {sessions} AS newest ON newest.number = person.newest"
+        " ORDER BY person.subject"
     )
 
 

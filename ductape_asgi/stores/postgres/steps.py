@@ -9,13 +9,16 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from ...errors import DuctapeError, InvalidData, SessionLimitReached, StoreUnavailable
+from ...figures import Census, DayCensus, PeoplePage, Person
 from ...models import LogPage, Position, RecordPage, Revocation, Rotation, SessionRecord
 from ..base import SecretChanged
-from ..rules import decide_rotation, read_cursor, write_cursor
+from ..rules import decide_rotation, read_cursor, read_place, write_cursor, write_place
 from .driver import Connection, Row, ServerError, UniqueViolation
 from .schema import to_row
 from .statements import BEGIN_LOCKED, Statements, lock_of
 
+#: How many sessions a part of a census has, if no person has more.
+PART = 10_000
 _TAKEN = "this session id is taken; draw another"
 _FIELDS = len(SessionRecord.__dataclass_fields__)
 
@@ -160,6 +163,26 @@ async def list_page(
     page = found[:limit]
     following = write_cursor(realm, tag, subject, page[-1]["number"]) if len(found) > limit else None
     return RecordPage(rows[0]["live"], tuple(SessionRecord(*tuple(row)[2:]) for row in page), following)
+
+
+async def census(
+    connection: Connection, sql: Statements, realm: str, tag: str, since: float, cursor: str | None, now: float
+) -> Census:
+    after = "" if cursor is None else read_place("census", realm, tag, cursor)
+    rows = await connection.fetch(sql.census, realm, tag, after, now, since, PART)
+    days = tuple(DayCensus(*tuple(row)[4:]) for row in rows if row["day"] is not None)
+    held, live, people, edge = tuple(rows[0])[:4]
+    return Census(held, live, people, days, None if edge is None else write_place("census", realm, tag, edge))
+
+
+async def people(
+    connection: Connection, sql: Statements, realm: str, tag: str, limit: int, cursor: str | None, now: float
+) -> PeoplePage:
+    after = "" if cursor is None else read_place("people", realm, tag, cursor)
+    rows = await connection.fetch(sql.people, realm, tag, after, now, limit + 1)
+    page = tuple(Person(*row) for row in rows[:limit])
+    following = write_place("people", realm, tag, page[-1].subject) if len(rows) > limit else None
+    return PeoplePage(page, following)
 
 
 async def touch(connection: Connection, sql: Statements, seen: Mapping[str, float]) -> None:

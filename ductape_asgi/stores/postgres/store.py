@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from ...errors import ConfigurationError, StoreUnavailable
+from ...figures import Census, PeoplePage
 from ...models import LogPage, Position, RecordPage, Rotation, SessionRecord
 from ..rules import mark_needed
 from . import steps
@@ -190,6 +191,14 @@ class PostgresStore:
         self, realm: str, tag: str, subject: str, *, limit: int, cursor: str | None, now: float
     ) -> RecordPage:
         page: RecordPage = await self._read(steps.list_page, realm, tag, subject, limit, cursor, now)
+        return page
+
+    async def census(self, realm: str, tag: str, *, since: float, cursor: str | None, now: float) -> Census:
+        part: Census = await self._read(steps.census, realm, tag, since, cursor, now)
+        return part
+
+    async def people(self, realm: str, tag: str, *, limit: int, cursor: str | None, now: float) -> PeoplePage:
+        page: PeoplePage = await self._read(steps.people, realm, tag, limit, cursor, now)
         return page
 
     async def touch(self, seen: Mapping[str, float]) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass, field
 from typing import Final
 
 from ...errors import StoreUnavailable
-from ...models import SessionRecord
+from ...models import TOUCH_EVERY, SessionRecord
 
 _FORMAT: Final = 1
 _FLOATS: Final = ("created_at", "last_seen_at", "rotated_at")
@@ -16,6 +17,8 @@ _SEALED: Final = ("identity", "client", "data")
 # Lua has but one kind of number, a double, which holds whole ones up to 2**53.
 _HEAD: Final = struct.Struct(f">B{len(_FLOATS) + len(_INTEGERS)}d{len(_TEXTS) + len(_SEALED)}I")
 _NO_IDLE_TTL: Final = -1
+#: Numbers, and the longest that session id, realm, tag and subject together can be.
+HEAD_BYTES: Final = 512
 
 
 def encode(record: SessionRecord) -> bytes:
@@ -34,9 +37,48 @@ def decode(raw: bytes) -> SessionRecord:
     try:
         return _decode(raw)
     except (struct.error, ValueError, OverflowError) as error:
-        raise StoreUnavailable(
-            "a session in Redis is damaged, or was written by something else: give sessions a prefix of their own"
-        ) from error
+        raise _damaged() from error
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What a census has to know of a session.  `identity` is there if the whole record was."""
+
+    session_id: str
+    realm: str
+    tag: str
+    subject: str
+    created_at: float
+    last_seen_at: float
+    deadline: float
+    identity: bytes = field(repr=False)
+
+
+def glance(raw: bytes) -> Glance:
+    """Read the beginning of what `encode` made, of `HEAD_BYTES` or more.
+
+    Raises:
+        StoreUnavailable: as `decode`.
+    """
+    try:
+        version, created_at, last_seen_at, _, _, ends_at, _, idle_ttl, *rest = _HEAD.unpack_from(raw)
+        if version != _FORMAT:
+            raise ValueError("not in our format")
+        parts, place = [], _HEAD.size
+        for size in rest[-len(_TEXTS) - len(_SEALED) :]:
+            parts.append(raw[place : place + size])
+            place += size
+        session_id, realm, tag, subject = (part.decode() for part in parts[:4])
+    except (struct.error, ValueError) as error:
+        raise _damaged() from error
+    idle_end = ends_at if idle_ttl == _NO_IDLE_TTL else last_seen_at + idle_ttl + TOUCH_EVERY
+    return Glance(session_id, realm, tag, subject, created_at, last_seen_at, min(ends_at, idle_end), parts[5])
+
+
+def _damaged() -> StoreUnavailable:
+    return StoreUnavailable(
+        "a session in Redis is damaged, or was written by something else: give sessions a prefix of their own"
+    )
 
 
 def _decode(raw: bytes) -> SessionRecord:

@@ -44,8 +44,9 @@ RESEAL = Script("reseal")
 REVOKE = Script("revoke")
 REVOKE_ALL = Script("revoke_all")
 ROTATE = Script("rotate")
+SURVEY = Script("survey")
 TOUCH = Script("touch")
 UPDATE = Script("update")
 VERIFY = Script("verify")
 
-_INDEXED = {name for script in (CREATE, LIST, PURGE, REVOKE_ALL, UPDATE) for name in (script.sha, script.text)}
+_INDEXED = {name for script in (CREATE, LIST, PURGE, REVOKE_ALL, SURVEY, UPDATE) for name in (script.sha, script.text)}

@@ -10,10 +10,11 @@ from functools import partial
 from itertools import islice
 
 from ...errors import ConfigurationError, InvalidData, SessionLimitReached, StoreUnavailable
+from ...figures import Census, PeoplePage
 from ...models import LogPage, Position, RecordPage, Rotation, SessionRecord
 from ..base import SecretChanged
 from ..rules import read_cursor, write_cursor
-from . import scripts
+from . import scripts, survey
 from .address import read_url
 from .keys import SHARDS, Keys, route, shard_of_session, shard_of_subject
 from .listener import listen
@@ -296,6 +297,12 @@ class RedisStore:
             raise crossed()
         following = write_cursor(realm, tag, subject, int(page[-2])) if more == b"1" and page else None
         return RecordPage(int(count), records, following)
+
+    async def census(self, realm: str, tag: str, *, since: float, cursor: str | None, now: float) -> Census:
+        return await survey.census(self._here(), realm, tag, since=since, cursor=cursor, now=now)
+
+    async def people(self, realm: str, tag: str, *, limit: int, cursor: str | None, now: float) -> PeoplePage:
+        return await survey.people(self._here(), realm, tag, limit=limit, cursor=cursor, now=now)
 
     async def touch(self, seen: Mapping[str, float]) -> None:
         opened = self._here()

@@ -10,9 +10,10 @@ from functools import partial
 from typing import TypeVar
 
 from ...errors import ConfigurationError, StoreUnavailable
+from ...figures import Census, PeoplePage
 from ...models import LogPage, Position, RecordPage, Rotation, SessionRecord
 from ..rules import mark_needed
-from . import steps
+from . import steps, survey
 from .opened import Opened
 
 T = TypeVar("T")
@@ -148,6 +149,18 @@ class SQLiteStore:
     ) -> RecordPage:
         query = partial(steps.list_page, realm=realm, tag=tag, subject=subject, limit=limit, cursor=cursor, now=now)
         page: RecordPage = await self._here().lister.do(query)
+        return page
+
+    async def census(self, realm: str, tag: str, *, since: float, cursor: str | None, now: float) -> Census:
+        part: Census = await self._here().lister.do(
+            partial(survey.census, whose=(realm, tag), since=since, cursor=cursor, now=now)
+        )
+        return part
+
+    async def people(self, realm: str, tag: str, *, limit: int, cursor: str | None, now: float) -> PeoplePage:
+        page: PeoplePage = await self._here().lister.do(
+            partial(survey.people, whose=(realm, tag), limit=limit, cursor=cursor, now=now)
+        )
         return page
 
     async def touch(self, seen: Mapping[str, float]) -> None:

@@ -11,6 +11,7 @@ from .listing import ListingContract
 from .log import LogContract
 from .racing import RacingContract
 from .refreshing import RefreshingContract
+from .surveying import SurveyingContract
 
 
 class StoreContract(
@@ -21,6 +22,7 @@ class StoreContract(
     LogContract,
     ListeningContract,
     RacingContract,
+    SurveyingContract,
 ):
     """Holds a store to every promise of `ductape_asgi.stores.base.SessionStore`.
 
@@ -41,6 +43,9 @@ class StoreContract(
 
     Where two workers can have one store, add a fixture ``other_handle`` that yields a second one, opened: what it
     does is what the first has to hear of.
+
+    `census` and `people`, by which `Sessions` counts for operators, are held to their promises where the store has
+    them; their tests are skipped where it has neither.
 
     For assertions with details, put ``pytest.register_assert_rewrite("ductape_asgi.testing")`` into your
     ``conftest.py``, above the first import of this module.
