@@ -295,6 +295,7 @@ async def test_a_session_that_ends_during_its_verification_keeps_no_socket(
     async def revoke() -> None:
         del store.after["verify"]
         await sessions.revoke(tag=TAG, session_id=issued.session_id)
+        await sessions.worker.feed.catch_up()  # so that no reading of the log brings it a second time
 
     store.after["verify"] = revoke
     async with opened("socket in receive", sessions, issued, accepted=False) as line:
