@@ -2,6 +2,7 @@
 #
 #   make demo [PORT=8000]   serve the example app on loopback
 #   make test               all tests, with branch coverage
+#   make faults             the fault matrix: what breaks, on every store, with real servers
 #   make check              format, lint, types, architecture
 #   make bench              the figures we promise, measured here
 #   make docs               the site, in site
@@ -13,7 +14,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench docs clean
+.PHONY: help demo test faults check bench docs clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -28,7 +29,11 @@ demo: $(VENV)/.demo
 	@$(BIN)/ductape demo --port $(PORT)
 
 test: $(VENV)/.dev
-	$(BIN)/pytest --numprocesses 2 --dist worksteal --cov --cov-report term $(ARGS)
+	$(BIN)/pytest --numprocesses 2 --dist worksteal --cov --cov-report term --ignore tests/faults $(ARGS)
+
+# Times are measured, so no more at a time than there are processors.
+faults: $(VENV)/.dev
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup tests/faults $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .

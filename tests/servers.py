@@ -61,7 +61,7 @@ class PostgresServer:
         self._run("initdb", "-D", str(self._data), "-U", "postgres", "-E", "UTF8", "--no-locale", "-A", "trust", "-N")
 
     def follower(self, via: int | None = None) -> PostgresServer:
-        """Another server, not running yet, that will follow this one, which runs; `via` is the port of a proxy to it."""
+        """Another server, not running yet, that will follow this one, which runs; by way of the port `via`."""
         folder = self.folder / "follower"
         folder.mkdir()
         follower = PostgresServer(folder)

@@ -10,9 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from ductape_asgi.stores.redis.keys import Keys
 from tests.redis_servers import SentinelTrio, Server, cluster, cluster_url, wait_for
-from tests.servers import PostgresServer, _binaries, ask_postgres
+from tests.servers import PostgresServer, ask_postgres
 
 from .proxy import Direction, Proxies, Proxy
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -34,14 +33,6 @@ def keep(request: pytest.FixtureRequest) -> Callable[[Figures], None]:
     return kept
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All cells of a column in one process: they share its servers."""
-    for item in items:
-        call = getattr(item, "callspec", None)
-        if call is not None and "column" in call.params:
-            item.add_marker(pytest.mark.xdist_group(call.params["column"].name))
-
-
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     rows = [
         dict(report.user_properties)[_FIGURES]
@@ -57,12 +48,19 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     write = terminalreporter.write_line
     terminalreporter.section("fault matrix")
     write(
-        "Seconds.  revoked: latest acceptance after the revoke was acknowledged (at most 5); wait: longest of any request,"
+        "Seconds.  revoked: latest acceptance after the revoke was acknowledged (at most 5), of so many; wait: longest"
     )
-    write("less the machine's own lateness (at most 1.5), as it was, and the most lateness; back: first answer of the")
-    write("store after the server answers (at most 2); 401: refusals of live sessions (none); 503: of all requests.")
+    write(
+        "any request less the machine's own lateness (at most 1.5); raw: as it was; late: most lateness of the machine;"
+    )
+    write(
+        "back: first answer of the store after the server answers (at most 2); 401: refusals of live sessions (none);"
+    )
+    write("503: of all requests.")
     write("")
-    write(f"{'fault':<22}{'store':<11}{'revoked':>8}{'of':>5}{'wait':>7}{'raw':>7}{'late':>7}{'back':>7}{'401':>5}{'503':>14}")
+    write(
+        f"{'fault':<22}{'store':<11}{'revoked':>8}{'of':>5}{'wait':>7}{'raw':>7}{'late':>7}{'back':>7}{'401':>5}{'503':>14}"
+    )
     for row in rows:
         back = "-" if row["recovery"] is None else f"{row['recovery']:.2f}"
         write(

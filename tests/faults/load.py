@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import sys
 import time
-from collections import Counter, defaultdict, deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -30,7 +31,7 @@ TAG = "user-session"
 #: Requests at a time, and the pause of each lane between two of them, in seconds.
 LANES, PAUSE = 30, 0.03
 #: Waits below this are no news.
-NOTED = 0.2
+NOTED = 0.05
 
 
 class Delayed:
@@ -125,7 +126,7 @@ class Load:
         self.seen = Seen()
         logging.getLogger("ductape_asgi.audit").addHandler(Resyncs(self.seen.resyncs))
         logging.getLogger("ductape_asgi.audit").setLevel(logging.INFO)
-        logging.getLogger("ductape_asgi").propagate = False
+        logging.getLogger("ductape_asgi").addHandler(logging.NullHandler())
 
     def _go(self, work: Any) -> None:
         self._background.append(self._tasks.create_task(work))
@@ -215,6 +216,28 @@ class Load:
     async def accepts(self, *, token: str) -> bool:
         answer = await self._timed("verify", self.sessions.verify(tag=TAG, token=token))
         return not isinstance(answer, Exception)
+
+    async def ended(self, *, tokens: list[str], within: float) -> dict[str, Any]:
+        """How many of these the store shows live at the first look, and when it shows none of them any more."""
+        give_up = time.monotonic() + within
+        alive = tokens
+        first = None
+        while alive and time.monotonic() < give_up:
+            answers = [
+                await self._timed("verify", self.sessions.verify(tag=TAG, token=token, fresh=True)) for token in alive
+            ]
+            alive = [
+                token for token, answer in zip(alive, answers, strict=True) if not isinstance(answer, SessionError)
+            ]
+            first = len(alive) if first is None else first
+        return {"live": first, "left": len(alive), "at": time.monotonic()}
+
+    async def churn(self, *, session_ids: list[str]) -> None:
+        """Revoke one after another, and say so right after each was acknowledged."""
+        for session_id in session_ids:
+            await self.sessions.revoke(tag=TAG, session_id=session_id)
+            # One write, smaller than PIPE_BUF: a line arrives whole or not at all, whenever we are killed.
+            os.write(1, json.dumps([session_id, time.monotonic()]).encode() + b"\n")
 
     async def rung(self) -> int:
         """How often the reader was woken, late and doubled."""

@@ -5,19 +5,26 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
-from .cell import MAX_STALENESS, Cell, Figures, opened, wait_for
-from .columns import COLUMNS, REMOTE, Column
+from .cell import MAX_STALENESS, RECOVERY, Cell, Figures, another, opened, wait_for
+from .columns import COLUMNS, REMOTE, Column, SQLite
 from .proxy import Direction
+from .store_down import ask, serving
 
 Keep = Callable[[Figures], None]
 HOUR = 3600
 
-on_servers = pytest.mark.parametrize("column", REMOTE, indirect=True, ids=lambda kind: kind.name)
-on_all = pytest.mark.parametrize("column", COLUMNS, indirect=True, ids=lambda kind: kind.name)
+
+def on(kinds: Sequence[type[Column]]) -> pytest.MarkDecorator:
+    """On these stores; all cells of one in one process, since they share its servers."""
+    columns = [pytest.param(kind, marks=pytest.mark.xdist_group(kind.name), id=kind.name) for kind in kinds]
+    return pytest.mark.parametrize("column", columns, indirect=True)
+
+
+on_servers, on_all = on(REMOTE), on(COLUMNS)
 
 
 @on_servers
@@ -161,6 +168,111 @@ def test_worker_suspended_30_seconds(column: Column, keep: Keep) -> None:
         settle(cell)
         accepted = suspended.ask("report")["accepted"]
         assert [one for one in cell.doomed if accepted[one][0] > woken] == []
+        keep(cell.judge())
+
+
+@on([SQLite])
+def test_writer_killed_20_times(column: Column, keep: Keep) -> None:
+    """While it revokes: what it had said was done is done, for every reader."""
+    with opened(column, "writer killed x20") as cell:
+        cell.warm(doomed=200)
+        for number in range(20):
+            share = cell.doomed[10 * number : 10 * number + 10]
+            with another(cell) as doomed:
+                doomed.send("churn", session_ids=share)
+                for _ in range(1 + number % 9):
+                    session_id, at = doomed.answer()
+                    cell.heard_of[session_id] = at
+                doomed.signal_kill()
+                cell.heard_of |= dict(doomed.answers())
+            cell.back(time.monotonic())
+        cell.heard(list(cell.heard_of))
+        keep(cell.judge())
+
+
+@on_servers
+@pytest.mark.parametrize("how", ["killed", "silent"])
+def test_clients_of_an_app_whose_store_is_down(column: Column, how: str, keep: Keep) -> None:
+    """Over HTTP: a fresh cached session 200, others 503 within a second, anonymous requests as ever."""
+    with opened(column, f"app, store {how}", readers=0) as cell, serving(column.far, cell.key) as url:
+        tokens = [one["token"] for one in cell.writer.ask("issue", count=60, who="client")]
+        cached, others, more = tokens[:20], tokens[20:40], tokens[40:]
+        assert ask(url, "/private", cached).statuses == {200}
+        before = ask(url, "/", [None] * 200)
+        ask(url, "/private", cached)
+        down = time.monotonic()
+        column.kill() if how == "killed" else column.swallow("both")
+
+        served = ask(url, "/private", cached)
+        refused = [ask(url, "/private", others[:1]), ask(url, "/private", others, at_once=20)]
+        anonymous = ask(url, "/", [None] * 200)
+        assert time.monotonic() - down < MAX_STALENESS - 1, "the machine was too slow to see the first seconds"
+        wait_for(down + MAX_STALENESS + 0.2 - time.monotonic())
+        refused += [ask(url, "/private", cached, at_once=20), ask(url, "/private", cached[:1])]
+
+        column.start() if how == "killed" else column.heal()
+        back = time.monotonic()
+        while ask(url, "/private", more[:1]).statuses != {200}:
+            assert time.monotonic() < back + 30
+        recovery = time.monotonic() - back
+
+        assert (served.statuses, anonymous.statuses) == ({200}, {200})
+        assert all((one.statuses, one.retry_after) == ({503}, {"1"}) for one in refused)
+        assert sum(one.cookies for one in (served, anonymous, *refused)) == 0
+        assert ask(url, "/private", tokens).statuses == {200}
+        figures = cell.figures
+        figures.wait, figures.raw_wait = (max(getattr(one, name) for one in refused) for name in ("own", "longest"))
+        figures.lag = max(one.null_longest for one in refused)
+        figures.recovery = recovery
+        figures.notes.append(
+            f"ms: cached {1000 * served.median:.1f}, anonymous {1000 * before.median:.1f} before and"
+            f" {1000 * anonymous.median:.1f} after; longest {1000 * before.longest:.0f} and"
+            f" {1000 * anonymous.longest:.0f}, of a page without sessions {1000 * anonymous.null_longest:.0f}"
+        )
+        keep(figures)
+        assert figures.wait <= 1.0
+        assert recovery <= RECOVERY
+        assert anonymous.own < 0.25
+
+
+# The last of each column, since its servers are others afterwards.
+
+
+@on_servers
+def test_failover_that_loses_the_tail(column: Column, keep: Keep) -> None:
+    """Of the revocations that are lost readers have heard half; of the others knows only who has made them."""
+    with opened(column, "tail lost") as cell:
+        cell.warm(doomed=60)
+        kept, heard, unheard = cell.doomed[:20], cell.doomed[20:40], cell.doomed[40:]
+        cell.revoke(kept, every=0.01)
+        cell.acknowledged(20)
+        cell.heard(kept)
+        column.begin_tail()
+        cell.back(time.monotonic())
+        cell.revoke(heard, every=0.01)
+        cell.acknowledged(40)
+        cell.heard(heard)
+        column.swallow("both")
+        cell.revoke(unheard, every=0.01)
+        cell.acknowledged(60)
+        cell.lost = set(unheard)
+
+        column.lose_tail()
+        since = time.monotonic()
+        column.heal()
+        with another(cell) as stranger:
+            ended = stranger.ask("ended", tokens=[cell.tokens[one] for one in heard + unheard], within=30)
+        assert ended["left"] == 0, "the store was not told again"
+        cell.back(since)
+        cell.heard(cell.doomed)
+        reports = cell.reports()
+        accepted = max(report["accepted"][one][0] for report in reports for one in unheard) - since
+        reasons = sorted({reason for report in reports for reason in report["resyncs"]})
+        cell.figures.notes += [
+            f"noticed as {', '.join(reasons)}; of 40 lost, a new worker saw {ended['live']} live at first",
+            f"all ended again after {ended['at'] - since:.2f} s, none accepted later than {max(0.0, accepted):.2f} s",
+        ]
+        assert reasons
         keep(cell.judge())
 
 
