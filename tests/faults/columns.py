@@ -18,6 +18,9 @@ from .proxy import Direction, Proxies, Proxy
 #: Acknowledged is what the disk has, so that a killed server has lost nothing.
 DURABLE = ("appendonly yes", "appendfsync always")
 
+#: After how many milliseconds without an answer Sentinel calls a master down: so that a restart is none, and else.
+_NEVER, _SOON = 60_000, 500
+
 
 class Column:
     """One store.  `far` leads through `proxies`, `near` does not."""
@@ -126,6 +129,7 @@ class Sentinel(Column):
     def __init__(self, folder: Path, proxies: Proxies) -> None:
         self._trio = SentinelTrio(folder / "sentinel", *DURABLE)
         self._trio.start()
+        self._call_down_after(_NEVER)
         servers = [self._trio.master, self._trio.replica]
         self._data = [proxies.to(server.port) for server in servers]
         renamed = {server.port: proxy.port for server, proxy in zip(servers, self._data, strict=True)}
@@ -136,7 +140,7 @@ class Sentinel(Column):
         self.near = self._trio.url
         self.far = f"redis+sentinel://{','.join(f'127.0.0.1:{proxy.port}' for proxy in watching)}/main/0"
 
-    def _be_patient(self, milliseconds: int) -> None:
+    def _call_down_after(self, milliseconds: int) -> None:
         for sentinel in self._trio.sentinels:
             sentinel.ask("SENTINEL", "SET", self._trio.service, "down-after-milliseconds", milliseconds)
 
@@ -146,16 +150,15 @@ class Sentinel(Column):
 
     def kill(self) -> None:
         """Of the master, for so short a time that no Sentinel calls it down: nothing is lost."""
-        self._be_patient(60_000)
         self._killed = self._named()
         self._killed.kill()
 
     def start(self) -> None:
         self._killed.start()
-        self._be_patient(500)
 
     def pause(self) -> None:
         """Of the master: the replica takes over while it stands still."""
+        self._call_down_after(_SOON)
         self._paused = self._named()
         self._paused.signal(signal.SIGSTOP)
 
@@ -164,6 +167,7 @@ class Sentinel(Column):
         wait_for("answer again", self._paused.ask_ping)
         wait_for("agree", lambda: self._named().ask("INFO", "replication")["role"] == "master")
         follower = next(one for one in (self._trio.master, self._trio.replica) if one is not self._named())
+        self._call_down_after(_NEVER)
         wait_for("follow", lambda: follower.ask("INFO", "replication").get("master_link_status") == "up")
 
     def trim(self) -> None:
@@ -178,6 +182,7 @@ class Sentinel(Column):
         cut_off(self._old, self._new)
 
     def lose_tail(self) -> None:
+        self._call_down_after(_SOON)
         self._old.kill()
         wait_for("fail over", lambda: self._trio.named_master() == self._new.port)
         wait_for("be promoted", lambda: self._new.ask("INFO", "replication")["role"] == "master")
@@ -342,7 +347,3 @@ def opened(kind: type[Any], folder: Path) -> Iterator[Any]:
             yield column
         finally:
             column.close()
-
-
-COLUMNS: tuple[type[Column], ...] = (OneRedis, Sentinel, Cluster, Postgres, SQLite)
-REMOTE = COLUMNS[:4]

@@ -16,10 +16,13 @@ from .columns import Column, opened
 _FIGURES = "figures"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def column(request: pytest.FixtureRequest) -> Iterator[Column]:
     # Whoever runs PostgreSQL where the tests run as root could not reach pytest's own folders.
-    with tempfile.TemporaryDirectory(prefix="ductape-faults-") as folder, opened(request.param, Path(folder)) as column:
+    with (
+        tempfile.TemporaryDirectory(prefix="ductape-faults-") as folder,
+        opened(request.cls.kind, Path(folder)) as column,
+    ):
         yield column
 
 
