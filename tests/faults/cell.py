@@ -65,7 +65,7 @@ class Cell:
         self.heard_of: dict[str, float] = {}
         #: From when on the live sessions may be refused, since the store has lost them all.
         self.forgotten_at = float("inf")
-        self._recoveries: list[float] = []
+        self._recoveries: list[tuple[WorkerProcess, float, float]] = []
 
     def warm(self, *, doomed: int = DOOMED, rotating: int = 10) -> None:
         """Sessions, cached in every reader, under load."""
@@ -99,20 +99,25 @@ class Cell:
     def back(self, since: float, workers: Sequence[WorkerProcess] | None = None) -> None:
         """The server answers since then: how long until the readers had an answer of it?"""
         for worker in self.readers if workers is None else workers:
-            at = worker.ask("recovered", after=since, within=_PATIENCE)
-            assert at is not None, "it did not recover"
-            self._recoveries.append(at - since)
+            answer = worker.ask("recovered", after=since, within=_PATIENCE)
+            assert answer is not None, "it did not recover"
+            self._recoveries.append((worker, since, answer[1]))
 
     def judge(self) -> Figures:
         """Take the figures, and hold them to what is promised."""
         figures = self.figures
-        reports = [worker.ask("report") for worker in (*self.readers, self.writer)]
+        workers = [*self.readers, self.writer]
+        reports = [worker.ask("report") for worker in workers]
         revoked: dict[str, float] = {**self.heard_of, **reports[-1]["revoked"]}
         figures.revoked = len(revoked)
         complaints: list[str] = []
         for report in reports:
             self._measure(report, revoked, complaints)
-        figures.recovery = max(self._recoveries, default=None)
+        gaps = {id(worker): report["gaps"] for worker, report in zip(workers, reports, strict=True)}
+        figures.recovery = max(
+            (until - since - overlap(gaps[id(worker)], since, until) for worker, since, until in self._recoveries),
+            default=None,
+        )
         if figures.accepted > MAX_STALENESS:
             complaints.append(f"a revoked session was accepted {figures.accepted:.2f} s after the revoke was answered")
         if figures.wait > LONGEST_WAIT:
@@ -146,6 +151,9 @@ class Cell:
         complaints.extend(report["wrong"])
         if not report["health"] or not report["trusted"]:
             complaints.append("a worker is not well at the end")
+
+    def open(self, worker: WorkerProcess) -> None:
+        worker.ask("open", **options(self.column.near, self.key))
 
     def reports(self) -> list[dict[str, Any]]:
         return [reader.ask("report") for reader in self.readers]
@@ -197,9 +205,9 @@ def options(url: str, key: str) -> dict[str, Any]:
 
 @contextmanager
 def another(cell: Cell) -> Iterator[WorkerProcess]:
-    """A worker that begins now, and knows nothing of what was."""
+    """A process that is ready to open a store that it knows nothing of."""
     with process() as worker:
-        worker.ask("open", **options(cell.column.near, cell.key))
+        worker.ask("ready")
         yield worker
 
 

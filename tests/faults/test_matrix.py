@@ -216,10 +216,11 @@ class OnServers(OnAll):
             cell.acknowledged(60)
             cell.lost = set(unheard)
 
-            column.lose_tail()
-            since = time.monotonic()
-            column.heal()
             with another(cell) as stranger:
+                column.lose_tail()
+                since = time.monotonic()
+                column.heal()
+                cell.open(stranger)
                 ended = stranger.ask("ended", tokens=[cell.tokens[one] for one in heard + unheard], within=30)
             assert ended["left"] == 0, "the store was not told again"
             cell.back(since)
@@ -261,6 +262,7 @@ class TestSQLite(OnAll):
             for number in range(20):
                 share = cell.doomed[10 * number : 10 * number + 10]
                 with another(cell) as doomed:
+                    cell.open(doomed)
                     doomed.send("churn", session_ids=share)
                     for _ in range(1 + number % 9):
                         session_id, at = doomed.answer()
