@@ -379,6 +379,27 @@ async def test_a_stricter_default_of_the_server_changes_nothing(
 # Callers that go away.
 
 
+async def test_a_step_that_fails_after_its_caller_has_gone_is_no_error_of_the_loop(store: PostgresStore) -> None:
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, complaint: complaints.append(complaint))
+    begun, may_fail = asyncio.Event(), asyncio.Event()
+
+    async def fail(_: Any) -> None:
+        begun.set()
+        await may_fail.wait()
+        raise StoreUnavailable("too late")
+
+    asking = asyncio.ensure_future(pool_of(store).do(fail))
+    await begun.wait()
+    asking.cancel()
+    await asyncio.wait([asking])
+    may_fail.set()
+    await asyncio.wait(list(pool_of(store)._tasks))
+    del asking  # whose traceback holds the step's task
+    gc.collect()
+    assert complaints == []
+
+
 @pytest.mark.usefixtures("patient")
 async def test_of_two_thousand_calls_cancelled_anywhere_no_reply_is_crossed_and_the_pool_is_whole(
     store: PostgresStore, postgres_server: str
