@@ -165,9 +165,18 @@ class Load:
         """Sessions of persons of their own."""
         issued = []
         for number in range(count):
-            one = await self.sessions.start(tag=TAG, data={"userId": f"{who}-{number}"})
+            one = await self._issue(f"{who}-{number}")
             issued.append({"id": one.session_id, "token": one.token, "refresh": one.refresh_token})
         return issued
+
+    async def _issue(self, who: str) -> Any:
+        give_up = time.monotonic() + 30
+        while True:
+            try:
+                return await self.sessions.start(tag=TAG, data={"userId": who})
+            except StoreUnavailable:  # of a machine that is busy with others
+                if time.monotonic() > give_up:
+                    raise
 
     async def watch(self, *, sessions: list[dict[str, Any]], probe: dict[str, Any]) -> int:
         """Have them all cached, then ask for each again and again.  `probe` is asked of the store each time."""
@@ -177,11 +186,12 @@ class Load:
                 header = (b"cookie", f"__Host-ductape={each['token']}".encode())
             self._lanes.append({"id": each["id"], "headers": [header]})
         for each in list(self._lanes):
-            await self._request(each)
+            while each["id"] not in self.seen.accepted:
+                await self._request(each)
         for _ in range(LANES):
             self._go(self._lane())
         self._go(self._probe(probe["token"]))
-        return self.seen.statuses["200"]
+        return len(self.seen.accepted)
 
     async def rotate(self, *, sessions: list[dict[str, Any]]) -> None:
         """Refresh these by turns, as a client does: with the newest token it was given."""
