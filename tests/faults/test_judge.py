@@ -39,7 +39,7 @@ class Told:
 
 
 def cell_of(**report: Any) -> Cell:
-    cell = Cell(Column(), "told", "key", [Told(**report)], Told(accepted={}))  # type: ignore[list-item, arg-type]
+    cell = Cell(Column(), "told", "key", [Told(**report)], Told(accepted={}, waits=[]))  # type: ignore[list-item, arg-type]
     cell.live = [{"id": "live"}]
     return cell
 
