@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +28,8 @@ class Column:
     name = ""
     far = near = ""
     proxies: list[Proxy]
+    #: When the proxies stood still by themselves.
+    lateness: Sequence[tuple[float, float]] = ()
 
     def swallow(self, direction: Direction) -> None:
         for proxy in self.proxies:
@@ -207,7 +209,7 @@ class Cluster(Column):
         self.far = f"redis+cluster://{','.join(f'127.0.0.1:{proxy.port}' for proxy in self.proxies[:3])}"
 
     def _whole(self) -> bool:
-        return all(server.ask("CLUSTER", "INFO")["cluster_state"] == "ok" for server in self._servers[:3])
+        return all(server.ask("CLUSTER INFO")["cluster_state"] == "ok" for server in self._servers[:3])
 
     def kill(self) -> None:
         """Of the second master, which nobody stands in for."""
@@ -239,7 +241,7 @@ class Cluster(Column):
         self._servers[0].kill()
         wait_for("be promoted", lambda: self._servers[3].ask("INFO", "replication")["role"] == "master")
         rest = self._servers[1:]
-        wait_for("be whole", lambda: all(one.ask("CLUSTER", "INFO")["cluster_state"] == "ok" for one in rest))
+        wait_for("be whole", lambda: all(one.ask("CLUSTER INFO")["cluster_state"] == "ok" for one in rest))
 
     def close(self) -> None:
         self._around.__exit__(None, None, None)
@@ -343,6 +345,7 @@ def opened(kind: type[Any], folder: Path) -> Iterator[Any]:
     """A column while its servers run."""
     with Proxies() as proxies:
         column = kind(folder, proxies)
+        column.lateness = proxies.lateness.gaps
         try:
             yield column
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 
 EVERY = 0.005
 #: Lateness below this is how a loop of sleeps is.
@@ -34,3 +35,14 @@ class Lateness:
 def overlap(gaps: list[tuple[float, float]], begin: float, end: float) -> float:
     """How much of a time lies in gaps."""
     return sum(max(0.0, min(end, until) - max(begin, since)) for since, until in gaps)
+
+
+def united(*lists: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Gaps that lie in any of these, none twice."""
+    whole: list[tuple[float, float]] = []
+    for since, until in sorted(gap for one in lists for gap in one):
+        if whole and since <= whole[-1][1]:
+            whole[-1] = (whole[-1][0], max(until, whole[-1][1]))
+        else:
+            whole.append((since, until))
+    return whole

@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from lateness import Lateness  # type: ignore[import-not-found]  # beside this file, which is run by its path
@@ -152,7 +153,7 @@ class Load:
             clock=lambda: time.time() + self._shift,
         )
         self.app = DuctapeMiddleware(_app, sessions=self.sessions, tag=TAG, required=True)
-        await self.sessions.__aenter__()
+        await self._patiently(self.sessions.__aenter__)
         self._go(self.lateness.run())
 
     async def ready(self) -> None:
@@ -165,18 +166,21 @@ class Load:
         """Sessions of persons of their own."""
         issued = []
         for number in range(count):
-            one = await self._issue(f"{who}-{number}")
+            start = partial(self.sessions.start, tag=TAG, data={"userId": f"{who}-{number}"})
+            one = await self._patiently(start)
             issued.append({"id": one.session_id, "token": one.token, "refresh": one.refresh_token})
         return issued
 
-    async def _issue(self, who: str) -> Any:
+    async def _patiently(self, call: Callable[[], Awaitable[Any]]) -> Any:
+        """Where nothing is measured, a machine that is busy with others may take its time."""
         give_up = time.monotonic() + 30
         while True:
             try:
-                return await self.sessions.start(tag=TAG, data={"userId": who})
-            except StoreUnavailable:  # of a machine that is busy with others
+                return await call()
+            except StoreUnavailable:
                 if time.monotonic() > give_up:
                     raise
+                await asyncio.sleep(0.05)
 
     async def watch(self, *, sessions: list[dict[str, Any]], probe: dict[str, Any]) -> int:
         """Have them all cached, then ask for each again and again.  `probe` is asked of the store each time."""
@@ -249,7 +253,7 @@ class Load:
     async def churn(self, *, session_ids: list[str]) -> None:
         """Revoke one after another, and say so right after each was acknowledged."""
         for session_id in session_ids:
-            await self.sessions.revoke(tag=TAG, session_id=session_id)
+            await self._patiently(partial(self.sessions.revoke, tag=TAG, session_id=session_id))
             # One write, smaller than PIPE_BUF: a line arrives whole or not at all, whenever we are killed.
             os.write(1, json.dumps([session_id, time.monotonic()]).encode() + b"\n")
 
@@ -258,7 +262,9 @@ class Load:
         return int(self.sessions.worker.store.rung)
 
     async def report(self) -> dict[str, Any]:
-        health = await self.sessions.health()
+        give_up = time.monotonic() + 30
+        while not (health := await self.sessions.health()).ok and time.monotonic() < give_up:
+            await asyncio.sleep(0.1)
         return {**vars(self.seen), "gaps": self.lateness.gaps, "health": health.ok, "trusted": health.trusted}
 
     async def close(self) -> None:

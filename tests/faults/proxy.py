@@ -15,6 +15,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any, Literal, Self
 
+from .lateness import Lateness
+
 _CHUNK = 1 << 16
 #: How a server of the Redis family names a port in its answers: Sentinel's, a cluster's map, a redirection.
 _NAMED = re.compile(rb"(\$5\r\n|:|127\.0\.0\.1:)(\d{5})\r\n")
@@ -29,14 +31,19 @@ class Proxies:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxies", daemon=True)
         self._all: list[Proxy] = []
+        #: When all proxies stood still, because the machine was busy with others.
+        self.lateness = Lateness()
 
     def __enter__(self) -> Self:
         self._thread.start()
+        self._null_arm = asyncio.run_coroutine_threadsafe(self.lateness.run(), self._loop)
         return self
 
     def __exit__(self, *_: object) -> None:
         for proxy in self._all:
             self.run(proxy.close())
+        self._null_arm.cancel()
+        self.run(asyncio.sleep(0))
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()

@@ -160,16 +160,16 @@ class OnServers(OnAll):
             tokens = [one["token"] for one in cell.writer.ask("issue", count=60, who="client")]
             cached, others, more = tokens[:20], tokens[20:40], tokens[40:]
             assert ask(url, "/private", cached).statuses == {200}
-            before = ask(url, "/", [None] * 200)
+            before = ask(url, "/", [None] * 100)
             ask(url, "/private", cached)
             down = time.monotonic()
             column.kill() if how == "killed" else column.swallow("both")
 
             served = ask(url, "/private", cached)
+            assert time.monotonic() - down < MAX_STALENESS, "the machine was too slow to see the first seconds"
             refused = [ask(url, "/private", others[:1]), ask(url, "/private", others, at_once=20)]
-            anonymous = ask(url, "/", [None] * 200)
-            assert time.monotonic() - down < MAX_STALENESS - 1, "the machine was too slow to see the first seconds"
-            wait_for(down + MAX_STALENESS + 0.2 - time.monotonic())
+            anonymous = ask(url, "/", [None] * 100)
+            wait_for(max(0.0, down + MAX_STALENESS + 0.2 - time.monotonic()))
             refused += [ask(url, "/private", cached, at_once=20), ask(url, "/private", cached[:1])]
 
             column.start() if how == "killed" else column.heal()
@@ -268,7 +268,7 @@ class TestSQLite(OnAll):
                         session_id, at = doomed.answer()
                         cell.heard_of[session_id] = at
                     doomed.signal_kill()
-                    cell.heard_of |= dict(doomed.answers())
+                    cell.heard_of |= dict(each for each in doomed.answers() if each)
                 cell.back(time.monotonic())
             cell.heard(list(cell.heard_of))
             keep(cell.judge())
