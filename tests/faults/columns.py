@@ -50,6 +50,13 @@ class Column:
         """Start what was killed; answers when the server does."""
         raise NotImplementedError
 
+    def take_down(self) -> None:
+        """SIGKILL to all that could answer."""
+        self.kill()
+
+    def bring_up(self) -> None:
+        self.start()
+
     def pause(self) -> None:
         """SIGSTOP."""
         raise NotImplementedError
@@ -217,6 +224,15 @@ class Cluster(Column):
 
     def start(self) -> None:
         self._servers[1].start()
+        wait_for("be whole", self._whole)
+
+    def take_down(self) -> None:
+        for server in self._servers:
+            server.kill()
+
+    def bring_up(self) -> None:
+        for server in self._servers:
+            server.start()
         wait_for("be whole", self._whole)
 
     def pause(self) -> None:

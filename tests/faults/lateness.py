@@ -37,10 +37,10 @@ def overlap(gaps: list[tuple[float, float]], begin: float, end: float) -> float:
     return sum(max(0.0, min(end, until) - max(begin, since)) for since, until in gaps)
 
 
-def united(*lists: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+def united(*lists: Sequence[Sequence[float]]) -> list[tuple[float, float]]:
     """Gaps that lie in any of these, none twice."""
     whole: list[tuple[float, float]] = []
-    for since, until in sorted(gap for one in lists for gap in one):
+    for since, until in sorted((gap[0], gap[1]) for one in lists for gap in one):
         if whole and since <= whole[-1][1]:
             whole[-1] = (whole[-1][0], max(until, whole[-1][1]))
         else:

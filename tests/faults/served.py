@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
+from lateness import Lateness  # type: ignore[import-not-found]  # beside this file, which is served from here
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -18,11 +20,16 @@ async def page(request: Request) -> JSONResponse:
     return JSONResponse({"signed in": request.user.is_authenticated})
 
 
-async def null(scope: Any, receive: Any, send: Any) -> None:
-    """Answers before the middleware: what machine, server and client cost by themselves."""
-    if scope["type"] == "http" and scope["path"] == "/null":
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
-        await send({"type": "http.response.body", "body": b""})
+lateness = Lateness()
+null_arm: list[asyncio.Task[None]] = []
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    """Two pages before the middleware: what machine, server and client cost by themselves, and how late the app was."""
+    if not null_arm:
+        null_arm.append(asyncio.create_task(lateness.run()))
+    if scope["type"] == "http" and scope["path"] in ("/null", "/gaps"):
+        await JSONResponse(lateness.gaps if scope["path"] == "/gaps" else [])(scope, receive, send)
     else:
         await inner(scope, receive, send)
 
@@ -32,4 +39,3 @@ inner = DuctapeMiddleware(
     sessions=sessions,
     tag="user-session",
 )
-app = null

@@ -16,6 +16,8 @@ import httpx
 
 from tests.servers import free_port
 
+from .lateness import overlap
+
 APP = Path(__file__).with_name("served.py")
 
 
@@ -47,26 +49,42 @@ def serving(store: str, key: str) -> Iterator[str]:
 
 @dataclass
 class Answers:
-    """What a handful of requests at the same time was answered; times in seconds."""
+    """What some requests were answered; times in seconds."""
 
     statuses: set[int]
     retry_after: set[str | None]
     cookies: int
-    longest: float
-    median: float
+    #: Begin and end of each.
+    spans: list[tuple[float, float]]
     #: The same of the page before the middleware, asked by turns with the others.
-    null_longest: float
+    null_spans: list[tuple[float, float]]
 
     @property
-    def own(self) -> float:
-        """The longest, without what the machine took."""
-        return self.longest - self.null_longest
+    def median(self) -> float:
+        return _median(self.spans)
+
+    @property
+    def null_median(self) -> float:
+        return _median(self.null_spans)
+
+    def longest_without(self, gaps: list[tuple[float, float]]) -> float:
+        """The longest, without the time in which client or app did not run by themselves."""
+        return max(end - begin - overlap(gaps, begin, end) for begin, end in self.spans)
+
+
+def _median(spans: list[tuple[float, float]]) -> float:
+    return sorted(end - begin for begin, end in spans)[len(spans) // 2]
+
+
+def gaps_of(url: str) -> list[tuple[float, float]]:
+    """When the app did not run because the machine was busy with others."""
+    return [(since, until) for since, until in httpx.get(f"{url}/gaps").json()]
 
 
 def ask(url: str, path: str, tokens: Sequence[str | None], *, at_once: int = 1) -> Answers:
     answers: list[httpx.Response] = []
-    waits: list[float] = []
-    nulls: list[float] = []
+    spans: list[tuple[float, float]] = []
+    nulls: list[tuple[float, float]] = []
     with httpx.Client(base_url=url, timeout=30, verify=False, limits=httpx.Limits(max_connections=100)) as client:
 
         def one(token: str | None) -> None:
@@ -74,17 +92,15 @@ def ask(url: str, path: str, tokens: Sequence[str | None], *, at_once: int = 1) 
             client.get("/null")
             middle = time.monotonic()
             answers.append(client.get(path, headers={"Authorization": f"Bearer {token}"} if token else {}))
-            waits.append(time.monotonic() - middle)
-            nulls.append(middle - began)
+            spans.append((middle, time.monotonic()))
+            nulls.append((began, middle))
 
-        client.get("/null")
         with ThreadPoolExecutor(at_once) as threads:
             list(threads.map(one, tokens))
     return Answers(
         {answer.status_code for answer in answers},
         {answer.headers.get("retry-after") for answer in answers},
         sum("set-cookie" in answer.headers for answer in answers),
-        max(waits),
-        sorted(waits)[len(waits) // 2],
-        max(nulls),
+        spans,
+        nulls,
     )
