@@ -5,6 +5,7 @@
 #   make browser            the tests that need a real browser; installs Debian's chromium if it may
 #   make recount            operators' figures against a recount of 10,000 sessions, on each store
 #   make images             the pictures in docs/images, made anew
+#   make faults             the fault matrix: what breaks, on every store, with real servers
 #   make check              format, lint, types, architecture
 #   make bench              the figures we promise, measured here
 #   make docs               the site, in site
@@ -16,7 +17,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test browser recount images check bench docs clean
+.PHONY: help demo test browser faults recount images check bench docs clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -31,7 +32,11 @@ demo: $(VENV)/.demo
 	@$(BIN)/ductape demo --port $(PORT)
 
 test: $(VENV)/.dev
-	$(BIN)/pytest --numprocesses 2 --dist worksteal --cov --cov-report term $(ARGS)
+	$(BIN)/pytest --numprocesses 2 --dist worksteal --cov --cov-report term --ignore tests/faults $(ARGS)
+
+# Times are measured: no more cells at once than there are processors.  All of a store share its servers.
+faults: $(VENV)/.dev
+	$(BIN)/pytest --numprocesses 2 --dist loadscope tests/faults $(ARGS)
 
 CHROMIUM := $(or $(DUCTAPE_TEST_CHROMIUM),chromium)
 

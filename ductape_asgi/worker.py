@@ -126,7 +126,7 @@ class Worker:
             staleness=self.feed.staleness(),
             trusted=trusted,
             cache_entries=len(self.cache),
-            circuit=self.guarded.circuit.state,
+            circuit=self.guarded.state,
         )
 
     async def purge(self, *, before: float) -> int:

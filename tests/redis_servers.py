@@ -165,28 +165,33 @@ def running(folder: Path, *options: str) -> Iterator[Server]:
 
 
 @contextmanager
-def cluster(folder: Path, size: int = 3) -> Iterator[list[Server]]:
-    """A cluster of masters, each with its share of the slots."""
+def cluster(folder: Path, size: int = 3, *options: str, replica: bool = False) -> Iterator[list[Server]]:
+    """A cluster of masters, each with its share of the slots; with `replica`, the last server follows the first."""
     servers = [
         Server(
             folder / f"node{number}",
             "cluster-enabled yes",
             "cluster-node-timeout 2000",
             f"cluster-port {free_port()}",
+            *options,
         )
-        for number in range(size)
+        for number in range(size + replica)
     ]
     try:
-        for number, server in enumerate(servers):
+        for server in servers:
             server.start()
+        for number, server in enumerate(servers[:size]):
             server.ask("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
             first, last = 16384 * number // size, 16384 * (number + 1) // size - 1
             server.ask("CLUSTER", "ADDSLOTSRANGE", first, last)
         for server in servers[1:]:
-            bus = int(servers[0]._options[-1].split()[1])
+            bus = int(servers[0]._options[2].split()[1])
             server.ask("CLUSTER", "MEET", "127.0.0.1", servers[0].port, bus)
         for server in servers:
-            wait_for("form a cluster", lambda server=server: _whole(server, size))
+            wait_for("form a cluster", lambda server=server: _whole(server, size + replica))
+        if replica:
+            servers[-1].ask("CLUSTER", "REPLICATE", servers[0].ask("CLUSTER", "MYID"))
+            wait_for("follow", lambda: servers[-1].ask("INFO", "replication")["master_link_status"] == "up")
         yield servers
     finally:
         for server in servers:
@@ -208,8 +213,8 @@ class SentinelTrio:
 
     service = "main"
 
-    def __init__(self, folder: Path) -> None:
-        durable = ("appendonly no", "repl-ping-replica-period 1")
+    def __init__(self, folder: Path, *options: str) -> None:
+        durable = (*(options or ("appendonly no",)), "repl-ping-replica-period 1")
         self.master = Server(folder / "master", *durable)
         self.replica = Server(folder / "replica", *durable, f"replicaof 127.0.0.1 {self.master.port}")
         self.sentinels = [

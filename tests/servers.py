@@ -60,13 +60,14 @@ class PostgresServer:
         self._open_the_way()
         self._run("initdb", "-D", str(self._data), "-U", "postgres", "-E", "UTF8", "--no-locale", "-A", "trust", "-N")
 
-    def follower(self) -> PostgresServer:
-        """Another server, not running yet, that will follow this one, which runs."""
+    def follower(self, via: int | None = None) -> PostgresServer:
+        """Another server, not running yet, that will follow this one, which runs; by way of the port `via`."""
         folder = self.folder / "follower"
         folder.mkdir()
         follower = PostgresServer(folder)
         follower._open_the_way()
-        follower._run("pg_basebackup", "-d", self.url(), "-D", str(follower._data), "-R", "-c", "fast", "-X", "stream")
+        primary = f"postgresql://postgres@127.0.0.1:{self.port if via is None else via}/postgres"
+        follower._run("pg_basebackup", "-d", primary, "-D", str(follower._data), "-R", "-c", "fast", "-X", "stream")
         return follower
 
     def start(self) -> None:

@@ -1,8 +1,8 @@
 """Every call to a store ends in time, and a store that is down is left alone for a while.
 
-A request waits for one deadline at most, or for half a second where the store has just fallen silent.  After
+A request waits for one deadline at most, or for half of it where the store has just fallen silent.  After
 some failures in a row the circuit opens: calls fail at once, but for one every half second that looks whether
-the store is back.
+the store is back.  Readings of the log have a circuit of their own.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from .base import SessionStore, surveyed
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: How long one call may take, in seconds.
-DEADLINE: Final = 1.0
+#: How long one call may take, in seconds.  Whoever waits for it shall have an answer within a second.
+DEADLINE: Final = 0.9
 #: The same for a call that follows a silence, so that both together take no longer than `DEADLINE`.
-HURRIED: Final = 0.5
+HURRIED: Final = 0.45
 #: The same for a part of what operators ask for, which no request of anybody else waits for.
 UNHURRIED: Final = 10.0
 #: So many failures in a row, none later than `_NEAR` seconds after the one before, open the circuit.
@@ -92,6 +92,14 @@ class GuardedStore:
         self._remote = "deadline" not in vars(type(store)) or vars(type(store))["deadline"] is not None
         self._silent_at = float("-inf")
         self.circuit = Circuit(elapsed)
+        # Of a cluster, the log needs every node and a session one: that the one cannot be read says nothing of the
+        # other.  In one circuit, readings of the log that fail would keep away the calls that stand in for them.
+        self.log_circuit = Circuit(elapsed)
+
+    @property
+    def state(self) -> Literal["closed", "open"]:
+        """Open while some calls are kept away."""
+        return "open" if "open" in (self.circuit.state, self.log_circuit.state) else "closed"
 
     async def _ask(self, call: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         if not self._remote:
@@ -103,33 +111,34 @@ class GuardedStore:
         return HURRIED if self._elapsed() < self._silent_at + DEADLINE else DEADLINE
 
     @contextmanager
-    def _timed(self, seconds: float, *, refusals_count: bool = True) -> Iterator[None]:
-        self.circuit.admit()
+    def _timed(self, seconds: float, *, refusals_count: bool = True, circuit: Circuit | None = None) -> Iterator[None]:
+        circuit = circuit or self.circuit
+        circuit.admit()
         try:
             with anyio.fail_after(seconds):
                 yield
         except TimeoutError as error:
             self.fell_silent()
-            self.circuit.failed()
+            circuit.failed()
             raise StoreUnavailable(
                 "the session store did not answer in time; it may still do what was asked"
             ) from error
         except OSError as error:
-            self.circuit.failed()
+            circuit.failed()
             raise StoreUnavailable(f"the session store cannot be reached: {type(error).__name__}") from error
         except StoreUnavailable:
             if refusals_count:
-                self.circuit.failed()
+                circuit.failed()
             else:
-                self.circuit.abandoned()
+                circuit.abandoned()
             raise
         except DuctapeError:  # an answer
-            self.circuit.succeeded()
+            circuit.succeeded()
             raise
         except BaseException:
-            self.circuit.abandoned()
+            circuit.abandoned()
             raise
-        self.circuit.succeeded()
+        circuit.succeeded()
 
     def fell_silent(self) -> None:
         """Whoever has just waited in vain, or for another's question, shall not wait as long once more."""
@@ -239,8 +248,10 @@ class GuardedStore:
         """As the store's; `within` so many seconds, however silent it has been."""
         if not self._remote:
             return await self._store.log_since(position)
-        with self._timed(within):
-            return await self._store.log_since(position)
+        with self._timed(within, circuit=self.log_circuit):
+            page = await self._store.log_since(position)
+        self.circuit.succeeded()  # it answers
+        return page
 
     def announced(self) -> memoryview | None:
         """The store's word; None also where it was written before there were words."""

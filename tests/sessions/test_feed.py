@@ -225,6 +225,18 @@ async def test_a_revoked_session_lives_no_longer_than_max_staleness_when_the_log
     assert max(took for _, _, took in answers) <= 1.0
 
 
+async def test_the_store_is_asked_however_long_the_log_cannot_be_read(here: Sessions, there: Sessions) -> None:
+    """A cluster with one node down: nobody asks for a while, and then the sessions of the other nodes are served."""
+    issued, ended = await started(there, here), await started(there, here)
+    store_of(here).silent.add("log_since")
+    await revoke(there, ended)
+    await anyio.sleep(60)
+    for _ in range(10):
+        assert await accepted(here, issued.token) == "ok"
+        assert await accepted(here, ended.token) == "revoked_session"
+        await anyio.sleep(0.3)
+
+
 async def test_refuse_answers_unavailable_while_the_log_is_silent(make_worker: MakeWorker, there: Sessions) -> None:
     here = await make_worker(on_stale="refuse")
     issued = await started(there, here)

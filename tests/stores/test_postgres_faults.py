@@ -322,6 +322,40 @@ async def test_no_error_of_the_driver_reaches_a_caller(
     assert await kinds_of(steps) == {"StoreUnavailable": len(steps)}
 
 
+async def empty(server: str, schema: str) -> None:
+    tables = ", ".join(f"{schema}.ductape_{name}" for name in ("sessions", "log", "log_head", "secrets"))
+    await ask_postgres(server, f"TRUNCATE {tables}")
+
+
+async def test_emptied_tables_begin_another_log(
+    store: PostgresStore, postgres_server: str, postgres_schema: str
+) -> None:
+    await start(store)
+    before = await position(store)
+    await empty(postgres_server, postgres_schema)
+    page = await store.log_since(before)
+    assert (page.complete, page.entries) == (False, ())
+    assert page.position.epoch != before.epoch
+    assert await position(store) == page.position
+
+
+async def test_what_is_ended_after_the_log_was_emptied_is_in_the_log_that_it_begins(
+    store: PostgresStore, postgres_server: str, postgres_schema: str
+) -> None:
+    """Whoever reads a log that began later would go on to believe what was cached before."""
+    record = await start(store)
+    before = await position(store)
+    await ask_postgres(postgres_server, f"TRUNCATE {postgres_schema}.ductape_log, {postgres_schema}.ductape_log_head")
+    assert await store.revoke(REALM, TAG, record.session_id, now=NOW)
+    logged = await ask_postgres(
+        postgres_server,
+        f"SELECT session_id, log.sequence = head.sequence AS last FROM {postgres_schema}.ductape_log AS log,"
+        f" {postgres_schema}.ductape_log_head AS head",
+    )
+    assert [tuple(row) for row in logged] == [(record.session_id, True)]
+    assert not (await store.log_since(before)).complete
+
+
 @pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])
 @pytest.mark.usefixtures("patient")
 async def test_a_stricter_default_of_the_server_changes_nothing(
@@ -343,6 +377,27 @@ async def test_a_stricter_default_of_the_server_changes_nothing(
 
 
 # Callers that go away.
+
+
+async def test_a_step_that_fails_after_its_caller_has_gone_is_no_error_of_the_loop(store: PostgresStore) -> None:
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, complaint: complaints.append(complaint))
+    begun, may_fail = asyncio.Event(), asyncio.Event()
+
+    async def fail(_: Any) -> None:
+        begun.set()
+        await may_fail.wait()
+        raise StoreUnavailable("too late")
+
+    asking = asyncio.ensure_future(pool_of(store).do(fail))
+    await begun.wait()
+    asking.cancel()
+    await asyncio.wait([asking])
+    may_fail.set()
+    await asyncio.wait(list(pool_of(store)._tasks))
+    del asking  # whose traceback holds the step's task
+    gc.collect()
+    assert complaints == []
 
 
 @pytest.mark.usefixtures("patient")

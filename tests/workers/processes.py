@@ -41,6 +41,10 @@ class WorkerProcess:
     ) -> None:
         self.stop() if kind is None else self.kill()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def send(self, command: str, **arguments: Any) -> None:
         rest = json.dumps({"command": command, **arguments}).encode() + b"\n"
         while rest:

@@ -70,8 +70,13 @@ class Pool:
         await self._permit(until)
         task = self.loop.create_task(self._perform(step, again, until))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever asked may have gone: nobody else takes it, and asyncio would complain
 
     async def connect(self) -> Connection:
         """A connection beside the others, which the caller closes.

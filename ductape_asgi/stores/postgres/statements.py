@@ -101,8 +101,10 @@ class Statements:
     purge: str
     #: none
     trim: str
-    #: epoch or NULL, sequence or NULL
+    #: epoch or NULL, sequence or NULL; no row where there is no log
     log_since: str
+    #: none
+    begin_log: str
     #: realm, names
     secrets: str
     #: realm, name, secret
@@ -184,6 +186,7 @@ def statements_for(schema: str) -> Statements:
             f" OR appended_at < clock_timestamp() - interval '{LOG_KEPT_FOR}')"
         ),
         log_since=_log_since(log, head),
+        begin_log=f"INSERT INTO {head} (epoch, sequence) SELECT {_NEW_LOG} ON CONFLICT DO NOTHING",
         secrets=f"SELECT name, secret FROM {secrets} WHERE realm = $1 AND name = ANY ($2::text[])",
         proven=f"SELECT true FROM {secrets} WHERE realm = $1 AND name = $2 AND secret = $3",
         keep_secrets=(
@@ -211,6 +214,8 @@ _ENDED_EACH = (
     "SELECT row_number() OVER () AS place, realm, tag, session_id, NULL::text AS subject, NULL::text AS spared,"
     " true AS ended FROM ended"
 )
+#: Epoch and sequence of a log that is no other's continuation, as the first migration draws them.
+_NEW_LOG = "replace(gen_random_uuid()::text, '-', ''), 1 + (random() * 70368744177664)::bigint"
 #: To be asked for in the last part of a statement, so that who listens is told.
 _RUNG = "SELECT count(*) FROM rung"
 
@@ -218,8 +223,11 @@ _RUNG = "SELECT count(*) FROM rung"
 def _append(log: str, head: str, channel: str) -> str:
     """Parts of a statement that log the rows of `entries`, if there are any."""
     return (
-        f"head AS (UPDATE {head} SET sequence = sequence + (SELECT count(*) FROM entries)"
-        " WHERE (SELECT count(*) FROM entries) > 0 RETURNING sequence),"
+        # Where somebody has emptied the tables, what is logged begins a log: nothing may be ended and not be in one.
+        f"head AS (INSERT INTO {head} AS kept (epoch, sequence) SELECT {_NEW_LOG} + added.count"
+        " FROM (SELECT count(*) FROM entries) AS added WHERE added.count > 0"
+        " ON CONFLICT (one) DO UPDATE SET sequence = kept.sequence + (SELECT count(*) FROM entries)"
+        " RETURNING sequence),"
         f" logged AS (INSERT INTO {log} (sequence, realm, tag, session_id, subject, spared, ended)"
         " SELECT head.sequence - (SELECT count(*) FROM entries) + entries.place, entries.realm, entries.tag,"
         " entries.session_id, entries.subject, entries.spared, entries.ended FROM head CROSS JOIN entries),"

@@ -204,6 +204,9 @@ async def trim(connection: Connection, sql: Statements) -> None:
 async def log_since(connection: Connection, sql: Statements, position: Position | None) -> LogPage:
     epoch, sequence = (None, None) if position is None else (position.epoch, position.sequence)
     rows = await connection.fetch(sql.log_since, epoch, sequence)
+    if not rows:  # somebody has emptied the tables: another log begins, and everybody forgets what was cached
+        await connection.execute(sql.begin_log)
+        rows = await connection.fetch(sql.log_since, None, None)
     head = Position(rows[0]["epoch"], rows[0]["reached"])
     if position is None:
         return LogPage(head)
