@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import anyio
 import pytest
 
 from ductape_asgi import Sessions, TagPolicy, new_access_key, session_routes
+from ductape_asgi.stores.memory import MemoryStore
+from ductape_asgi.testing import FlakyStore
 from tests.asgi_client import Answer
 
-from .support import ACCESS, REFRESH, TAG, Person, World, problem, set_cookies
+from .support import ACCESS, REFRESH, TAG, Person, World, authenticate, problem, set_cookies
 
 pytestmark = pytest.mark.anyio
 
@@ -107,6 +110,15 @@ async def test_a_session_of_another_type_is_not_found_and_stays_alive(world: Wor
     other = await world.sessions.start(tag="checkout-session", data={"userId": "ann"})
     assert problem(await ann.send("DELETE", f"/sessions/{other.session_id}")) == (404, "not_found")
     assert (await world.sessions.list(tag="checkout-session", identifier="ann")).count == 1
+
+
+async def test_a_session_that_is_over_is_not_found(world: World) -> None:
+    (phone,) = await devices(world, 1)
+    over = await phone.session_id()
+    world.clock.advance(days=20)
+    (laptop,) = await devices(world, 1)
+    world.clock.advance(days=20)
+    assert problem(await laptop.act("DELETE", f"/sessions/{over}")) == (404, "not_found")
 
 
 async def test_a_ticket_is_no_session(world: World) -> None:
@@ -240,6 +252,62 @@ async def test_nobody_ends_nothing(world: World, end: Any) -> None:
     other = str(await ann.session_id())
     assert problem(await end(world.another(ann), other)) == (401, "missing_token")
     assert await ids(world) == {other}
+
+
+async def test_a_session_that_is_ended_meanwhile_ends_no_others(world: World) -> None:
+    phone, laptop = await devices(world, 2)
+    answers: list[Answer] = []
+
+    async def end() -> None:
+        answers.append(await end_others(laptop, ""))
+
+    mine = str(await laptop.session_id())
+    world.store.hang("revoke_all")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(end)
+        await anyio.wait_all_tasks_blocked()
+        await world.sessions.revoke(tag=TAG, session_id=mine)
+        world.store.heal()
+    assert problem(answers[0]) == (401, "invalid_token")
+    assert await ids(world) == {await phone.session_id()}
+
+
+class Silent(FlakyStore):
+    """A store that does not announce what is new in its log."""
+
+    def announced(self) -> memoryview | None:
+        return None
+
+
+async def test_the_store_is_asked_before_a_session_is_ended(mode: str) -> None:
+    """What this worker has cached may be older than a sign-out in another one."""
+    store, key = Silent(MemoryStore()), new_access_key()
+    settings: dict[str, Any] = {"access_key": key, "product": "shop", "env": "prd", "store": store}
+    async with Sessions(**settings) as here, Sessions(**settings) as elsewhere:
+        routes = session_routes(here, tag=TAG, authenticate=authenticate, mode=mode)  # type: ignore[arg-type]
+        phone, laptop = Person(routes, mode), Person(routes, mode)
+        for person in (phone, laptop):
+            await person.sign_in()
+        mine, other = str(await laptop.session_id()), str(await phone.session_id())
+        store.fail("log_since")
+        await elsewhere.revoke(tag=TAG, session_id=mine)
+        assert problem(await laptop.send("DELETE", f"/sessions/{other}")) == (401, "invalid_token")
+        store.heal()
+        assert (await here.list(tag=TAG, identifier="ann")).count == 1
+
+
+@ending
+async def test_a_sign_out_that_the_store_has_forgotten_stands(world: World, end: Any) -> None:
+    phone, laptop = await devices(world, 2)
+    other, mine = str(await phone.session_id()), str(await laptop.session_id())
+    memory = world.store.store
+    record = await memory.verify(mine, generation=-1)
+    assert record is not None
+    await world.sessions.revoke(tag=TAG, session_id=mine)
+    memory._records[mine] = record  # type: ignore[attr-defined]
+    laptop.lose_access_token()
+    assert problem(await end(laptop, other)) == (401, "invalid_token")
+    assert other in await ids(world)
 
 
 @ending

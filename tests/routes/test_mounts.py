@@ -15,6 +15,8 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
 from ductape_asgi import Cookie, DuctapeMiddleware, Header, Sessions, new_access_key, session_routes
+from ductape_fastapi import install
+from ductape_litestar import DuctapePlugin
 from tests.asgi_client import call
 
 from .support import CROSS, TAG, Person, World, authenticate, problem, set_cookies
@@ -49,10 +51,18 @@ def fastapi_included(world: World) -> Any:
     return app
 
 
-def litestar(world: World) -> Any:
+def fastapi_installed(world: World) -> Any:
+    app = FastAPI()
+    install(app, sessions=world.sessions, tag=TAG, required=True, exempt=["/auth/*"])
+    app.mount("/auth", world.routes())
+    return app
+
+
+def litestar(world: World, **options: Any) -> Any:
     routes = world.routes()
 
-    @asgi("/auth", is_mount=True, copy_scope=True)
+    # The plugin sees a mounted path without its mount, so that `exempt=` does not name it.
+    @asgi("/auth", is_mount=True, copy_scope=True, exclude_from_auth=True)
     async def auth(scope: Scope, receive: Receive, send: Send) -> None:
         await routes(scope, receive, send)
 
@@ -60,7 +70,12 @@ def litestar(world: World) -> Any:
     async def root() -> str:
         return "home"
 
-    return Litestar([auth, root], openapi_config=None)
+    return Litestar([auth, root], openapi_config=None, **options)
+
+
+def litestar_plugged(world: World) -> Any:
+    plugin = DuctapePlugin(sessions=world.sessions, tag=TAG, required=True)
+    return litestar(world, plugins=[plugin])
 
 
 def plain(world: World) -> Any:
@@ -80,7 +95,9 @@ FRONT_ENDS: dict[str, tuple[Callable[[World], Any], str]] = {
     "starlette-deep": (starlette_deep, "/auth/v1/auth"),
     "fastapi-mounted": (fastapi_mounted, "/auth"),
     "fastapi-included": (fastapi_included, "/auth"),
+    "fastapi-installed": (fastapi_installed, "/auth"),
     "litestar": (litestar, "/auth"),
+    "litestar-plugged": (litestar_plugged, "/auth"),
     "plain": (plain, "/auth"),
 }
 
@@ -179,6 +196,16 @@ async def test_a_session_of_the_middleware_around_is_one_to_look_at(world: World
     # What changes something is for the credentials that the routes read themselves.
     for method, path in (("POST", "/sessions/revoke-others"), ("DELETE", "/sessions/" + issued.session_id)):
         assert problem(await ann.send(method, path, headers=header)) == (401, "missing_token")
+
+
+@pytest.mark.parametrize("mode", ["cookie"])
+async def test_an_expired_bearer_token_does_not_fall_back_to_what_the_middleware_found(world: World) -> None:
+    old = await world.sessions.start(tag=TAG, data={"userId": "ann"})
+    world.clock.advance(hours=1)
+    new = await world.sessions.start(tag=TAG, data={"userId": "ann"})
+    app = DuctapeMiddleware(world.routes(), sessions=world.sessions, tag=TAG, credentials=[Header("x-session")])
+    headers = [(b"authorization", f"Bearer {old.token}".encode()), (b"x-session", new.token.encode())]
+    assert problem(await Person(app, world.mode).send("GET", "/session", headers=headers)) == (401, "invalid_token")
 
 
 async def test_a_session_of_another_kind_or_place_is_not(world: World) -> None:
