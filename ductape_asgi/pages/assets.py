@@ -39,7 +39,9 @@ class Asset:
 @cache
 def assets() -> dict[str, Asset]:
     """All of them by name."""
-    found = (entry for entry in (files(__package__) / "static").iterdir() if entry.name.rpartition(".")[2] in _TYPES)
+    found = (
+        entry for entry in (files("ductape_asgi.pages") / "static").iterdir() if entry.name.rpartition(".")[2] in _TYPES
+    )
     return {entry.name: Asset(entry.name, entry.read_bytes()) for entry in found}
 
 

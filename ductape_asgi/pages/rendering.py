@@ -96,7 +96,7 @@ def _environment() -> Environment:
     except ImportError:
         raise ConfigurationError('the pages need jinja2: pip install "ductape-asgi[pages]"') from None
     environment = Environment(
-        loader=PackageLoader(__package__),
+        loader=PackageLoader("ductape_asgi.pages"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
