@@ -157,35 +157,54 @@ class Words:
             raise CsrfRejected("another token")
 
 
-async def test_with_form_tokens_each_form_carries_one_and_is_nothing_without(sessions: Sessions) -> None:
-    issued = await sessions.start(tag=TAG, data={}, identifier="ann")
-    others = [await sessions.start(tag=TAG, data={}, identifier="ann") for _ in range(2)]
-    dashboard = Dashboard(sessions, TAG, DashboardOptions(), form_tokens=Words())
+class Direct:
+    """The page itself, without the endpoints around it, which check some things as well."""
 
-    async def ask() -> Caller:
-        return Caller(issued.session_id, "ann", 0)
+    def __init__(self, sessions: Sessions, holder: Caller, form_tokens: Words | None = None) -> None:
+        self._dashboard = Dashboard(sessions, TAG, DashboardOptions(), form_tokens=form_tokens)
+        self._holder = holder
 
-    async def press(form: dict[str, str]) -> int:
-        headers = [(b"content-type", b"application/x-www-form-urlencoded"), (b"sec-fetch-site", b"same-origin")]
+    async def _ask(self) -> Caller:
+        return self._holder
+
+    async def press(self, form: dict[str, str], site: bytes = b"same-origin") -> int:
+        headers = [(b"content-type", b"application/x-www-form-urlencoded"), (b"sec-fetch-site", site)]
         body = {"type": "http.request", "body": urlencode(form).encode()}
 
         async def receive() -> dict[str, Any]:
             return body
 
         scope = {"type": "http", "method": "POST", "headers": headers, "query_string": b""}
-        return (await dashboard.act(Request(scope, receive), ask)).status_code
+        return (await self._dashboard.act(Request(scope, receive), self._ask)).status_code
 
-    page = await dashboard.show(Request({"type": "http", "headers": [], "query_string": b""}), ask)
-    sent = forms(read(httpx.Response(200, content=bytes(page.body))))
+    async def forms(self) -> list[dict[str, str]]:
+        page = await self._dashboard.show(Request({"type": "http", "headers": [], "query_string": b""}), self._ask)
+        return forms(read(httpx.Response(200, content=bytes(page.body))))
+
+
+async def test_the_page_itself_looks_where_a_form_comes_from(sessions: Sessions) -> None:
+    issued = await sessions.start(tag=TAG, data={}, identifier="ann")
+    page = Direct(sessions, Caller(issued.session_id, "ann", 0))
+    for action in ("sign_out", "revoke_others"):
+        assert await page.press({"action": action}, b"cross-site") == 403
+        assert len(await live(sessions, "ann")) == 1
+    assert await page.press({"action": "sign_out"}) == 303
+
+
+async def test_with_form_tokens_each_form_carries_one_and_is_nothing_without(sessions: Sessions) -> None:
+    issued = await sessions.start(tag=TAG, data={}, identifier="ann")
+    others = [await sessions.start(tag=TAG, data={}, identifier="ann") for _ in range(2)]
+    page = Direct(sessions, Caller(issued.session_id, "ann", 0), Words())
+    sent = await page.forms()
     assert [form["action"] for form in sent] == ["sign_out", "revoke", "revoke", "revoke_others"]
     assert {form["csrf_token"] for form in sent} == {f"{issued.session_id}.word"}
     for form in sent:
         without = {name: value for name, value in form.items() if name not in ("csrf_token", "to")}
-        assert await press(without) == 403
-        assert await press({**without, "csrf_token": f"{others[0].session_id}.word"}) == 403
+        assert await page.press(without) == 403
+        assert await page.press({**without, "csrf_token": f"{others[0].session_id}.word"}) == 403
     assert len(await live(sessions, "ann")) == 3
-    assert await press(sent[1]) == 303
-    assert await press(sent[0]) == 303
+    assert await page.press(sent[1]) == 303
+    assert await page.press(sent[0]) == 303
     assert len(await live(sessions, "ann")) == 1
 
 
@@ -275,7 +294,7 @@ async def test_of_a_form_that_is_too_long_no_more_is_read() -> None:
     async def receive() -> dict[str, Any]:
         nonlocal read_so_far
         read_so_far += 1000
-        return {"type": "http.request", "body": b"x" * 1000, "more_body": True}
+        return {"type": "http.request", "body": b"x" * 1000, "more_body": read_so_far < 50_000}
 
     headers = [(b"content-type", b"application/x-www-form-urlencoded")]
     with pytest.raises(InvalidData, match="longer than 4096 bytes"):
