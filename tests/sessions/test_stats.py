@@ -106,15 +106,19 @@ def recount(crowd: Crowd, now: float) -> SessionStats:
 
 
 def recount_users(crowd: Crowd, now: float) -> list[UserInfo]:
-    live = [record for record in crowd.records if record.tag == TAG and record.live(now)]
-    counts = Counter(crowd.identifier(record) for record in live)
-    found = []
-    for name, count in counts.items():
-        theirs = [record for record in live if crowd.identifier(record) == name]
-        first = min(record.created_at for record in theirs)
-        last = max(record.last_seen_at for record in theirs)
-        found.append(UserInfo(name, count, datetime.fromtimestamp(first, UTC), datetime.fromtimestamp(last, UTC)))
-    return found
+    theirs: defaultdict[str, list[Any]] = defaultdict(list)
+    for record in crowd.records:
+        if record.tag == TAG and record.live(now):
+            theirs[crowd.identifier(record)].append(record)
+    return [
+        UserInfo(
+            name,
+            len(live),
+            datetime.fromtimestamp(min(record.created_at for record in live), UTC),
+            datetime.fromtimestamp(max(record.last_seen_at for record in live), UTC),
+        )
+        for name, live in theirs.items()
+    ]
 
 
 def by_name(user: UserInfo) -> str:
