@@ -31,7 +31,16 @@ FLOORS: tuple[frozenset[str], ...] = (
     # what travels, and what is kept
     frozenset({"credentials", "sealing", "refresh_tokens", "cache", "stores.base", "stores.rules", "stores.handoff"}),
     frozenset(
-        {"tokens", "endings", "stores.guarded", "stores.memory", "stores.postgres", "stores.redis", "stores.sqlite"}
+        {
+            "tokens",
+            "endings",
+            "stores.guarded",
+            "stores.keyvalue",
+            "stores.memory",
+            "stores.postgres",
+            "stores.redis",
+            "stores.sqlite",
+        }
     ),
     frozenset({"revocations"}),
     # one process at work
