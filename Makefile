@@ -2,6 +2,7 @@
 #
 #   make demo [PORT=8000]   serve the example app on loopback
 #   make test               all tests, with branch coverage
+#   make soak               what needs minutes: crowds of callers, cancelled calls, long random histories
 #   make check              format, lint, types, architecture
 #   make bench              the figures we promise, measured here
 #   make docs               the site, in site
@@ -13,7 +14,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench docs clean
+.PHONY: help demo test soak check bench docs clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -29,6 +30,9 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.dev
 	$(BIN)/pytest --numprocesses 2 --dist worksteal --cov --cov-report term $(ARGS)
+
+soak: $(VENV)/.dev
+	$(BIN)/pytest --override-ini 'python_files=soak_*.py' --capture no --durations 0 tests/soak $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
