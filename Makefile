@@ -6,6 +6,7 @@
 #   make recount            operators' figures against a recount of 10,000 sessions, on each store
 #   make images             the pictures in docs/images, made anew
 #   make faults             the fault matrix: what breaks, on every store, with real servers
+#   make soak               what needs minutes: crowds of callers, cancelled calls, long random histories
 #   make check              format, lint, types, architecture
 #   make bench              the figures we promise, measured here
 #   make docs               the site, in site
@@ -17,7 +18,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test browser faults recount images check bench docs clean
+.PHONY: help demo test browser faults soak recount images check bench docs clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -56,6 +57,9 @@ recount: $(VENV)/.dev
 # The pictures in docs/images, made anew; look at them before you commit them.
 images:
 	DUCTAPE_KEEP_IMAGES=1 $(MAKE) --no-print-directory browser ARGS='-k picture'
+
+soak: $(VENV)/.dev
+	$(BIN)/pytest --override-ini 'python_files=soak_*.py' --capture no --durations 0 tests/soak $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .

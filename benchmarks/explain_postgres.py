@@ -88,7 +88,7 @@ async def explain(url: str, rows: int) -> int:
         await connection.close()
 
 
-async def fill(connection: Any, schema: str, rows: int) -> None:
+async def fill(connection: Any, schema: str, rows: int, *, heavy: int = _HEAVY) -> None:
     """Indexes are made afterwards, at a fraction of the cost of keeping them up to date."""
     indexes = await connection.fetch(
         "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = $1 AND indexname IN"
@@ -99,7 +99,7 @@ async def fill(connection: Any, schema: str, rows: int) -> None:
     await connection.execute(f"{unique} DROP CONSTRAINT ductape_sessions_session_id_key")
     for name, _ in indexes:
         await connection.execute(f"DROP INDEX {schema}.{name}")
-    values = {"place": schema, "rows": rows, "now": _NOW, "heavy": _HEAVY, "kept": LOG_KEPT}
+    values = {"place": schema, "rows": rows, "now": _NOW, "heavy": heavy, "kept": LOG_KEPT}
     await connection.execute(_FILL.format(**values))
     await connection.execute(_FILL_LOG.format(**values))
     await connection.execute(f"{unique} ADD CONSTRAINT ductape_sessions_session_id_key UNIQUE (session_id)")

@@ -44,7 +44,16 @@ FLOORS: tuple[frozenset[str], ...] = (
         }
     ),
     frozenset(
-        {"tokens", "endings", "stores.guarded", "stores.memory", "stores.postgres", "stores.redis", "stores.sqlite"}
+        {
+            "tokens",
+            "endings",
+            "stores.guarded",
+            "stores.keyvalue",
+            "stores.memory",
+            "stores.postgres",
+            "stores.redis",
+            "stores.sqlite",
+        }
     ),
     frozenset({"revocations"}),
     # one process at work

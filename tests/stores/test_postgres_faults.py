@@ -40,6 +40,7 @@ from ductape_asgi.testing.contract.records import (
     start_limited,
 )
 from tests.servers import PostgresServer, ask_postgres
+from tests.stores.cancelled_calls import assert_postgres_pool_whole, open_connections, storm
 
 pytestmark = pytest.mark.anyio
 
@@ -406,7 +407,6 @@ async def test_of_two_thousand_calls_cancelled_anywhere_no_reply_is_crossed_and_
 ) -> None:
     records = [await start(store, subject=f"person-{number}", generation=1, rotated_at=NOW) for number in range(20)]
     chance = random.Random(20)
-    answered = cancelled = 0
 
     async def ask(record: SessionRecord, kind: int) -> None:
         if kind == 0:
@@ -427,32 +427,16 @@ async def test_of_two_thousand_calls_cancelled_anywhere_no_reply_is_crossed_and_
             made, ended = await start_limited(store, 1, subject=f"limited-{record.subject}")
             assert made.session_id not in ended
 
-    async def ask_and_leave() -> None:
-        nonlocal answered, cancelled
-        asking = asyncio.ensure_future(ask(chance.choice(records), chance.randrange(5)))
-        for _ in range(min(2000, int(chance.paretovariate(0.4)))):
-            await asyncio.sleep(0)
-        asking.cancel()
-        try:
-            await asking
-            answered += 1
-        except asyncio.CancelledError:
-            cancelled += 1
+    def turns() -> int:
+        return min(2000, int(chance.paretovariate(0.4)))
 
-    for _ in range(100):
-        await asyncio.gather(*(ask_and_leave() for _ in range(20)))
-    assert answered + cancelled == 2000
-    assert min(answered, cancelled) > 200
+    left = await storm(lambda: ask(chance.choice(records), chance.randrange(5)), turns, calls=2000)
+    assert left.total() == 2000
+    assert min(left["answered"], left["cancelled"]) > 200
 
     outcomes = await all_at_once([partial(must_read, store, record.session_id) for record in records * 5])
     assert sorted(one.session_id for one in outcomes) == sorted(one.session_id for one in records * 5)
-    while pool_of(store)._tasks:
-        await asyncio.wait(pool_of(store)._tasks)
-    assert pool_of(store)._permits._value == _SIZE
-    assert len(pool_of(store)._idle) <= _SIZE
-    assert pool_of(store)._lent == set()
-    open_now = "SELECT pid FROM pg_stat_activity WHERE application_name = 'ductape-asgi'"
-    assert len(await ask_postgres(postgres_server, open_now)) <= _SIZE
+    await assert_postgres_pool_whole(store, _SIZE, partial(open_connections, postgres_server))
 
 
 async def test_a_cancelled_call_costs_no_connection(store: PostgresStore) -> None:

@@ -35,6 +35,7 @@ from ductape_asgi.testing.contract.records import (
     start_limited,
 )
 from tests.redis_servers import Server, be_patient, fresh, running
+from tests.stores.cancelled_calls import assert_redis_pools_whole, storm
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
 
@@ -268,7 +269,6 @@ async def test_calls_cancelled_at_any_moment_cross_no_answers(
     records = {record.session_id: record for record in [await start(store, subject=str(i)) for i in range(20)]}
     here = await position(store)
     chance = random.Random(7)
-    outcomes: Counter[str] = Counter()
 
     async def ask(session_id: str) -> None:
         if chance.random() < 0.2:
@@ -276,29 +276,15 @@ async def test_calls_cancelled_at_any_moment_cross_no_answers(
         else:
             assert await read(store, session_id) == records[session_id]
 
-    async def cancelled_some_time(session_id: str) -> None:
-        task = asyncio.create_task(ask(session_id))
-        for _ in range(chance.randrange(12)):
-            await asyncio.sleep(0)
-        task.cancel()
-        try:
-            await task
-            outcomes["answered"] += 1
-        except asyncio.CancelledError:
-            outcomes["cancelled"] += 1
-
     ids = list(records)
+    outcomes: Counter[str] = Counter()
     for _ in range(100):
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(20):
-                tasks.create_task(cancelled_some_time(chance.choice(ids)))
+        outcomes += await storm(lambda: ask(chance.choice(ids)), lambda: chance.randrange(12), calls=20)
         session_id = chance.choice(ids)
         assert await read(store, session_id) == records[session_id]
     assert outcomes.total() == 2000
     assert min(outcomes.values()) > 50, "the calls were not cancelled at different moments"
-    (only,) = store._opened.topology.nodes
-    assert only._slots._value == 4, "a place for a connection was lost"
-    assert len(only._idle) <= 4
+    await assert_redis_pools_whole(store, 4)
     assert await asyncio.gather(*(read(store, one) for one in ids)) == list(records.values())
 
 

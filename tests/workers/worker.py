@@ -14,7 +14,9 @@ import anyio
 import anyio.to_thread
 
 from ductape_asgi import DuctapeError, DuctapeMiddleware, IssuedSession, Session, SessionPage, Sessions
+from ductape_asgi.stores.base import SessionStore
 from ductape_asgi.stores.sqlite import SQLiteStore, steps, writer
+from ductape_asgi.stores.urls import store_from
 
 TAG = "user-session"
 
@@ -24,7 +26,7 @@ class CountingStore:
 
     COUNTED = frozenset({"create", "verify", "rotate", "reseal", "revoke", "revoke_all", "update", "list"})
 
-    def __init__(self, store: SQLiteStore) -> None:
+    def __init__(self, store: SessionStore) -> None:
         self._store = store
         self.calls: Counter[str] = Counter()
 
@@ -47,8 +49,11 @@ class Served:
     sessions: Sessions
     app: DuctapeMiddleware
 
-    async def open(self, *, path: str, keys: list[str], algorithm: str = "HS256") -> None:
-        self.store = CountingStore(SQLiteStore(path))
+    async def open(
+        self, *, keys: list[str], path: str = "", store: str | None = None, algorithm: str = "HS256"
+    ) -> None:
+        """On the SQLite file at `path`, or on the store that a URL names."""
+        self.store = CountingStore(SQLiteStore(path) if store is None else store_from(store))
         self.sessions = Sessions(
             access_key=keys,
             product="shop",
