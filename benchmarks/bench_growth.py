@@ -172,7 +172,8 @@ async def _compare(report: Report, name: str, arms: dict[str, Population]) -> No
         small, large = (statistics.median(samples[arm]) / 1000 for arm in ("small", "large"))
         null, low, high = ratio(samples, "small again", "small")
         report.say(
-            f"{verb:<14} {small:8.1f} us among few, {large:8.1f} us among many; null arm {null:.2f} ({low:.2f} to {high:.2f})"
+            f"{verb:<14} {small:8.1f} us among few, {large:8.1f} us among many; "
+            f"null arm {null:.2f} ({low:.2f} to {high:.2f})"
         )
         middle, low, high = ratio(samples, "large", "small")
         report.gate(f"{name}, {verb}", middle, bound=_BOUND, unit="times", at_least=False, note=spread(low, high))

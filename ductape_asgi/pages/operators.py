@@ -222,9 +222,14 @@ class OperatorsPage:
             options=self._options,
             realm=self._sessions.realm,
             number=lambda value, digits=0: _number(value, digits, words.language),
-            csrf=None,
+            csrf=self._form_token(visit.session),
             **values,
         )
+
+    def _form_token(self, session: Session[Any]) -> str | None:
+        """What the middleware around wants to see in each form, if it does."""
+        cookies = self._sessions.cookies
+        return self._sessions.csrf_token(session) if cookies is not None and cookies.csrf_token else None
 
     # What is done.
 

@@ -88,18 +88,46 @@ def reading(request: Request, options: RouteOptions) -> Tokens:
     return Tokens(token, bearer=True) if token is not None else cookies_of(request, options)
 
 
-async def acting(request: Request, options: RouteOptions) -> Tokens:
-    """The tokens of a request that may change something; in bearer mode the body may hold a ``refreshToken``.
+def wants_csrf_tokens(options: RouteOptions) -> bool:
+    """Whether whoever changes something by a cookie has to bring a token of the session besides."""
+    policy = options.sessions.cookies
+    return options.mode == "cookie" and policy is not None and policy.csrf_token
+
+
+async def check_csrf_token(request: Request, options: RouteOptions, tokens: Tokens) -> None:
+    """See that ``X-CSRF-Token`` is a token of each session that the cookies are of, where the policy wants one.
 
     Raises:
-        CsrfRejected: a cookie would authenticate it, and it comes from elsewhere.
-        InvalidToken: as for `reading`.
+        CsrfRejected: it is not.
+        SessionError: there are cookies, and none of them is genuine.
+    """
+    if not wants_csrf_tokens(options) or tokens.bearer:
+        return
+    given = tuple(request.headers.getlist("x-csrf-token"))
+    try:
+        for session_id in await named_sessions(options, tokens):
+            options.sessions.context().csrf_tokens.check(session_id, given)
+    except CsrfRejected as rejected:
+        note(options, "csrf.rejected", rejected)
+        raise
+
+
+async def acting(request: Request, options: RouteOptions, *, by_form: bool = False) -> Tokens:
+    """The tokens of a request that may change something; in bearer mode the body may hold a ``refreshToken``.
+
+    A form (`by_form`) holds its CSRF token itself, and its reader looks at it.
+
+    Raises:
+        CsrfRejected: a cookie would authenticate it, and it comes from elsewhere or lacks its CSRF token.
+        SessionError: as for `reading`, or as for `check_csrf_token`.
     """
     tokens = reading(request, options)
     if options.mode == "bearer":
         return Tokens(tokens.access, text_in(await json_object(request), "refreshToken"), bearer=True)
     if not tokens.bearer:
         check_origin(request, options)
+        if not by_form:
+            await check_csrf_token(request, options, tokens)
     return tokens
 
 
@@ -131,17 +159,17 @@ def _laid_down(request: Request, options: RouteOptions) -> Session[Any] | None:
     return session if session.tag == options.tag and session.realm == options.sessions.realm else None
 
 
-async def caller_of(request: Request, options: RouteOptions) -> Caller:
+async def caller_of(request: Request, options: RouteOptions, *, by_form: bool = False) -> Caller:
     """Who changes something: by the access token, or by the refresh token where that is absent or has expired.
 
     The store is asked: somebody who was signed out ends nobody's sessions any more.
 
     Raises:
         SessionError: nobody.
-        CsrfRejected: a cookie would authenticate it, and it comes from elsewhere.
+        CsrfRejected: as for `acting`.
         StoreUnavailable: it cannot be told now.
     """
-    tokens = await acting(request, options)
+    tokens = await acting(request, options, by_form=by_form)
     try:
         session = await options.sessions.verify(tag=options.tag, token=tokens.access, fresh=True)
     except (MissingToken, ExpiredToken):

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from ..errors import ConfigurationError
 from ..pages.assets import serve_asset
 from ..pages.dashboard import Dashboard, DashboardOptions
-from .callers import caller_of, viewer_of
+from .callers import caller_of, viewer_of, wants_csrf_tokens
 from .options import RouteOptions
 from .refusals import NotFound
 
@@ -41,7 +41,7 @@ class Page:
 
     async def act(self, request: Request, options: RouteOptions) -> Response:
         """``POST /dashboard``."""
-        ask = partial(caller_of, request, options)
+        ask = partial(caller_of, request, options, by_form=True)
         return await self._of(options).act(request, ask, allowed_origins=options.origins(request.scope))
 
     async def asset(self, request: Request, options: RouteOptions) -> Response:
@@ -54,4 +54,5 @@ class Page:
         return self._dashboard or self._built(options)
 
     def _built(self, options: RouteOptions) -> Dashboard:
-        return Dashboard(options.sessions, options.tag, self._page)
+        tokens = options.sessions.context().csrf_tokens if wants_csrf_tokens(options) else None
+        return Dashboard(options.sessions, options.tag, self._page, form_tokens=tokens)

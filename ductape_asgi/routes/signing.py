@@ -22,6 +22,7 @@ from .bodies import bounded, json_object, text_in
 from .callers import (
     Tokens,
     acting,
+    check_csrf_token,
     check_origin,
     cookies_of,
     left_behind,
@@ -116,6 +117,7 @@ async def _refresh_token(request: Request, options: RouteOptions) -> str | None:
     if options.mode == "bearer":
         return text_in(await json_object(request), "refreshToken")
     tokens = cookies_of(request, options)
+    await check_csrf_token(request, options, tokens)
     if tokens.refresh is not None and len(await named_sessions(options, tokens)) > 1:
         raise InvalidToken("the two cookies belong to different sessions")
     return tokens.refresh
