@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from . import bench_cache, bench_hit, bench_miss, bench_revocation, bench_store
+from . import bench_cache, bench_hit, bench_miss, bench_revocation, bench_sockets, bench_store
 from ._measure import Report
 
 BENCHES: dict[str, Callable[[Report, str], Awaitable[None]]] = {
@@ -26,6 +26,7 @@ BENCHES: dict[str, Callable[[Report, str], Awaitable[None]]] = {
     "cache": bench_cache.bench,
     "store": bench_store.bench,
     "revocation": bench_revocation.bench,
+    "sockets": bench_sockets.bench,
 }
 _COMPARED = ("cryptography", "starlette", "itsdangerous", "PyJWT", "aiosqlite")
 

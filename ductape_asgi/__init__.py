@@ -27,6 +27,7 @@ from .errors import (
     StepUpRequired,
     StoreUnavailable,
 )
+from .handshakes import Subprotocol, Ticket
 from .keys import Key, Keyring, new_access_key
 from .middleware import DuctapeMiddleware, MiddlewareOptions
 from .models import ClientInfo, Health, IssuedSession, Realm, Session, SessionInfo, SessionPage, TokenClaims
@@ -74,8 +75,10 @@ __all__ = [
     "Sessions",
     "StepUpRequired",
     "StoreUnavailable",
+    "Subprotocol",
     "TagPolicy",
     "Throttle",
+    "Ticket",
     "TokenClaims",
     "__version__",
     "new_access_key",

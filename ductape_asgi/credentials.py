@@ -9,6 +9,7 @@ from typing import Any
 
 from .cookies import read_cookie
 from .errors import ConfigurationError, InvalidToken
+from .handshakes import Subprotocol, Ticket
 from .policy import CookiePolicy
 from .problems import Message, Receive, Scope
 
@@ -121,7 +122,7 @@ class _Members(list[tuple[str, Any]]):
     """A JSON object as it was written: a name may stand twice."""
 
 
-Credential = Bearer | Cookie | Header | BodyField
+Credential = Bearer | Cookie | Header | BodyField | Ticket | Subprotocol
 
 
 def _only(scope: Scope, name: bytes) -> bytes | None:

@@ -11,6 +11,7 @@ import asyncio
 import heapq
 import threading
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -32,6 +33,8 @@ _TICK: Final = 0.2
 #: How many sessions are looked at in one go, and how many of them at once.
 _STEP: Final = 512
 _AT_ONCE: Final = 16
+#: How many connections are closed before others have their turn in the event loop.
+_CLOSED_AT_ONCE: Final = 4
 
 #: Close codes: the session has ended; a guard no longer holds; it cannot be told now.
 ENDED: Final = 4401
@@ -69,7 +72,7 @@ class Lease(ABC):
 
     @abstractmethod
     def ended(self) -> None:
-        """Tell the connection that `code` says why it is over.  Waits for nothing."""
+        """Close the connection, which has been over since `code` says why.  Waits for nothing; again, does nothing."""
 
 
 class _Home:
@@ -82,6 +85,7 @@ class _Home:
         self.watched = False
         #: Nothing is asked again before this, where the feed is stale and the store has answered nevertheless.
         self.asked_until = float("-inf")
+        self._closing: deque[Lease] = deque()
         self._times: list[tuple[float, int, Lease]] = []
         self._numbers = count()
         self._news = anyio.Event()
@@ -108,6 +112,19 @@ class _Home:
         with anyio.move_on_after(_TICK if self.leases else None):
             await self._news.wait()
         self._news = anyio.Event()
+
+    def close(self, lease: Lease) -> None:
+        """Soon: when a hundred sessions end in one moment, requests shall not wait for all of them to be closed."""
+        self._closing.append(lease)
+        if len(self._closing) == 1:
+            LoopTask(self._close_all)
+
+    async def _close_all(self) -> None:
+        while self._closing:
+            for lease in list(islice(self._closing, _CLOSED_AT_ONCE)):
+                lease.ended()
+                self._closing.popleft()
+            await anyio.lowlevel.checkpoint()
 
     def schedule(self, lease: Lease, at: float) -> None:
         if len(self._times) > 2 * len(self.leases) + 64:  # most are of connections that have gone
@@ -287,7 +304,7 @@ class Leases:
         if lease.home is not None and lease in lease.home.leases:
             self.remove(lease)
             lease.code = code
-            lease.ended()
+            lease.home.close(lease)
 
     def _end_all(self, home: _Home) -> None:
         for lease in list(home.leases):

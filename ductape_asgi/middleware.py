@@ -12,9 +12,10 @@ from .access import ERROR_KEY, SESSION_KEY
 from .audit import audit
 from .cache import TAIL, Entry
 from .clients import Network, proxy_networks
-from .credentials import Bearer, BodyField, Cookie, Credential, Header
+from .credentials import Bearer, BodyField, Cookie, Credential
 from .csrf import check_same_site, checked_origins, is_unsafe
 from .errors import ConfigurationError, CsrfRejected, DuctapeError, MissingToken, SessionError
+from .handshakes import Subprotocol, Ticket, answers_of, taken
 from .identity import ANONYMOUS, SessionUser
 from .lifespan import run_lifespan
 from .models import Session
@@ -102,7 +103,8 @@ class DuctapeMiddleware:
         tag: the session type to accept, or several; may be left out when `sessions` has exactly one.
         required: refuse requests without a session.
         exempt: paths where none is required: exact, or ``"/x/*"``.
-        credentials: where a token may stand; a cookie is looked at last.
+        credentials: where a token may stand; a cookie is looked at last.  `Ticket()` and `Subprotocol()`, for
+            WebSockets, count only where they are named.
         allowed_origins: other origins whose pages may send cookie-authenticated requests.
         trusted_proxies: addresses or networks whose ``X-Forwarded-For`` is believed.
         set_user: also set ``scope["user"]`` and ``scope["auth"]``.
@@ -160,8 +162,9 @@ class DuctapeMiddleware:
         self._clock, self._elapsed, self._feed = worker.clock, worker.feed.elapsed, worker.feed
         self._cache, self._by_tail, self._by_cookie = worker.cache, worker.cache.by_tail, worker.cache.by_cookie
         # The quick way knows the two usual credentials, in their usual order.  With others, entries have no owner.
-        self._quick = self.options.credentials[:1] == (Bearer(),)
-        self._quick_cookie = self.options.credentials == (Bearer(), Cookie()) and sessions.cookies is not None
+        for_requests = tuple(one for one in self.options.credentials if not isinstance(one, Ticket | Subprotocol))
+        self._quick = for_requests[:1] == (Bearer(),)
+        self._quick_cookie = for_requests == (Bearer(), Cookie()) and sessions.cookies is not None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         entry = self._find(scope) if scope["type"] == "http" and OPTIONS_KEY not in scope else None
@@ -240,10 +243,12 @@ class DuctapeMiddleware:
         session, error = None, None
         # Before anything can be refused: what is read of a body must be there for the app whatever happens.
         bodies, receive = await self._bodies(scope, receive)
+        if scope["type"] == "websocket":
+            send = taken(scope, self.options.credentials, send)
         try:
-            token, by_cookie = self._only_credential(scope, bodies)
+            token, credential = self._only_credential(scope, bodies)
             if token is not None:
-                session = await self._verified(scope, token, by_cookie)
+                session = await self._verified(scope, token, credential)
         except CsrfRejected as rejected:
             self._audit("csrf.rejected", rejected)
             await answer(rejected, scope, receive, send)
@@ -279,7 +284,7 @@ class DuctapeMiddleware:
                 bodies[credential], receive = await credential.read(scope, receive)
         return bodies, receive
 
-    def _only_credential(self, scope: Scope, bodies: Mapping[BodyField, bytes]) -> tuple[str | None, bool]:
+    def _only_credential(self, scope: Scope, bodies: Mapping[BodyField, bytes]) -> tuple[str | None, Credential | None]:
         try:
             return self._credential(scope, bodies)
         except SessionError as error:
@@ -291,8 +296,8 @@ class DuctapeMiddleware:
         tags = ",".join(self.options.tags)
         audit(event, context.log_key, context.audience, tags, reason=f"{error.code}: {error}")
 
-    def _credential(self, scope: Scope, bodies: Mapping[BodyField, bytes]) -> tuple[str | None, bool]:
-        """The first credential that is present, and whether it was a cookie."""
+    def _credential(self, scope: Scope, bodies: Mapping[BodyField, bytes]) -> tuple[str | None, Credential | None]:
+        """What the first credential that is present has brought, and which it was."""
         policy = self.options.sessions.cookies
         for credential in self.options.credentials:
             if isinstance(credential, BodyField):
@@ -302,11 +307,14 @@ class DuctapeMiddleware:
             else:
                 token = credential.token(scope)
             if token is not None:
-                return token, isinstance(credential, Cookie)
-        return None, False
+                return token, credential
+        return None, None
 
-    async def _verified(self, scope: Scope, token: str, by_cookie: bool) -> Session[Any]:
+    async def _verified(self, scope: Scope, token: str, credential: Credential | None) -> Session[Any]:
         options = self.options
+        if isinstance(credential, Ticket):
+            return await self._admitted(scope, token)
+        by_cookie = isinstance(credential, Cookie)
         verifier = options.sessions.verifier
         session = await verifier.verify(options.sessions.context(), options.policies, token)
         if by_cookie and is_unsafe(scope):
@@ -314,6 +322,17 @@ class DuctapeMiddleware:
         entry = verifier.entry(token)
         if entry is not None and entry.session is session:
             self._prepare(scope, entry, by_cookie)
+        return session
+
+    async def _admitted(self, scope: Scope, ticket: str) -> Session[Any]:
+        """The session of a ticket; it may be one that another middleware, farther out, has taken it for."""
+        sessions, answers = self.options.sessions, answers_of(scope)
+        if ticket in answers and answers[ticket][0] is sessions:
+            session: Session[Any] = answers[ticket][1]
+            if session.tag in self.options.policies:
+                return session
+        session = await sessions.admission.redeem(sessions.context(), self.options.policies, ticket)
+        answers[ticket] = sessions, session
         return session
 
     def _prepare(self, scope: Scope, entry: Entry, by_cookie: bool) -> None:
@@ -337,12 +356,10 @@ def _tags(sessions: Sessions, tag: object) -> tuple[str, ...]:
 
 
 def _credentials(given: Sequence[Credential]) -> tuple[Credential, ...]:
-    if (
-        not isinstance(given, list | tuple)
-        or not given
-        or not all(isinstance(item, Bearer | Cookie | Header | BodyField) for item in given)
-    ):
-        raise ConfigurationError("credentials= takes Bearer(), Cookie(), Header(name) and BodyField(name) objects")
+    if not isinstance(given, list | tuple) or not given or not all(isinstance(item, Credential) for item in given):
+        raise ConfigurationError(
+            "credentials= takes Bearer(), Cookie(), Header(name), BodyField(name), Ticket() and Subprotocol() objects"
+        )
     # A browser sends cookies by itself; what somebody chose to send goes before.
     return tuple(sorted(given, key=lambda item: isinstance(item, Cookie)))
 

@@ -144,17 +144,28 @@ def note(sent: list[Any], message: Message) -> Awaitable[None]:
         sent[1] = None
         if DENIED_KEY in scope and message.get("status") == 500:
             sent[0] = Held(sent[0], scope)
-        headers = message.get("headers", ())
-        if type(headers) is not list:
-            headers = message["headers"] = list(headers)  # it may be one that is read once
-        for name, value in headers:
-            # Spelled "Content-Type" by some, against the rule.
-            if len(name) == 12 and name.lower() == b"content-type":
-                if value[:17].lower() == b"text/event-stream":
-                    scope[OPTIONS_KEY].follow(sent, scope)
-                break
+        headers = message.get("headers")
+        if headers:
+            # On each hit.  What stands first settles it for nearly all responses.
+            try:
+                name, value = headers[0]
+            except TypeError:  # it can only be read once
+                name = value = b""
+            if name != b"content-length" and (name != b"content-type" or len(value) > 16):
+                _follow_events(sent, scope, message)
     answered: Awaitable[None] = sent[0](message)
     return answered
+
+
+def _follow_events(sent: list[Any], scope: Scope, message: Message) -> None:
+    """Hand over a response whose headers say that it is an event stream."""
+    headers = message["headers"] = list(message["headers"])
+    for name, value in headers:
+        # Spelled "Content-Type" by some, against the rule.
+        if len(name) == 12 and name.lower() == b"content-type":
+            if value[:17].lower() == b"text/event-stream":
+                scope[OPTIONS_KEY].follow(sent, scope)
+            return
 
 
 class Held:

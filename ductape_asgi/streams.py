@@ -82,6 +82,8 @@ class _Connection(Lease):
     async def release(self) -> None:
         """The app is done.  Servers hang up then, so a close that is under way comes first."""
         self.over()
+        if self.code is not None:
+            self.ended()
         if self._closing is not None:
             await self._closing.finished.wait()
 
@@ -123,46 +125,57 @@ class Socket(_Connection):
         await self.release()
 
     async def receive(self) -> Message:
-        if not self._open:
-            return self._disconnect() if self.code is not None and self._closing else await self._receive()
-        if self.code is None:
-            with anyio.CancelScope() as wait:
-                self._waits.append(wait)
-                try:
-                    message = await self._receive()
-                finally:
-                    self._waits.remove(wait)
-        if self.code is not None:
+        if not self._open and self._closing is None:
+            return await self._receive()
+        message = await self._next() if self.code is None else None
+        if message is None or self.code is not None:
             return self._disconnect()
         if message["type"] == "websocket.disconnect":
             self.over()
         return message
 
+    async def _next(self) -> Message | None:
+        """What comes next; None where the end of the session comes first."""
+        with anyio.CancelScope() as wait:
+            self._waits.append(wait)
+            try:
+                return await self._receive()
+            finally:
+                self._waits.remove(wait)
+        return None
+
     def _disconnect(self) -> Message:
         return {"type": "websocket.disconnect", "code": self.code, "reason": _REASONS[self.code or ENDED]}
 
     async def send(self, message: Message) -> None:
-        kind = message["type"]
         if self.code is None:
             await self._pass_on(message)
-            if kind == "websocket.accept":
-                self._accepted()
-            elif kind == "websocket.close":
-                self.over()
-        elif self._closing is None and kind == "websocket.accept":
-            self._hang_up()
-        elif self._closing is None:
-            await self._pass_on(message)  # the app denies the handshake itself
-        elif kind != "websocket.close":
-            raise ConnectionOver
-
-    def _accepted(self) -> None:
-        self._open = True
-        if self.code is not None:
+            self._sent(message["type"])
+        elif not self._open and self._closing is None:
+            await self._refuse(message)
+        else:
             self.ended()
+            if message["type"] != "websocket.close":
+                raise ConnectionOver
+
+    def _sent(self, kind: str) -> None:
+        if kind == "websocket.accept":
+            self._open = True
+            if self.code is not None:
+                self.ended()
+        elif kind == "websocket.close":
+            self._open = False
+            self.over()
+
+    async def _refuse(self, message: Message) -> None:
+        """The session has ended during the handshake, which the app may deny by itself."""
+        if message["type"] == "websocket.accept":
+            self._hang_up()
+        else:
+            await self._pass_on(message)
 
     def ended(self) -> None:
-        if self._open:  # else it is closed when the app accepts it
+        if self._open and self._closing is None:  # one that is not open is refused when the app accepts it
             self._hang_up()
             for wait in self._waits:
                 wait.cancel()
@@ -185,7 +198,8 @@ class EventStream(_Connection):
         super().__init__(terms, scope, send)
 
     async def __call__(self, message: Message) -> None:
-        if self._closing is not None:
+        if self._started and self.code is not None:
+            self.ended()
             raise ConnectionOver
         await self._pass_on(message)
         if message["type"] == "http.response.start":
@@ -196,5 +210,5 @@ class EventStream(_Connection):
             self.over()
 
     def ended(self) -> None:
-        if self._started:
+        if self._started and self._closing is None:
             self._close({"type": "http.response.body", "body": b"", "more_body": False})

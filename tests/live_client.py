@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -24,6 +24,9 @@ class Line:
     def __init__(self, scope: dict[str, Any]) -> None:
         self.scope = scope
         self.sent: list[Message] = []
+        #: What a server does while it sends a message; and whether it says nothing after a close.
+        self.while_sending: Callable[[Message], Awaitable[None]] | None = None
+        self.mute = False
         self.app_done = anyio.Event()
         self._changed = anyio.Event()
         self._in, self._out = anyio.create_memory_object_stream[Message](math.inf)
@@ -33,9 +36,11 @@ class Line:
 
     async def send(self, message: Message) -> None:
         self.sent.append(message)
+        if self.while_sending is not None:
+            await self.while_sending(message)
         if message["type"] == "http.response.body" and not message.get("more_body", False):
             self._in.send_nowait({"type": "http.disconnect"})
-        if message["type"] == "websocket.close":
+        if message["type"] == "websocket.close" and not self.mute:
             self._in.send_nowait({"type": "websocket.disconnect", "code": message["code"]})
         self._changed.set()
         self._changed = anyio.Event()
@@ -77,10 +82,18 @@ class Line:
 
 
 @asynccontextmanager
-async def socket(app: Any, *, headers: Headers = (), accepted: bool = True, **more: Any) -> AsyncIterator[Line]:
+async def socket(
+    app: Any,
+    *,
+    headers: Headers = (),
+    accepted: bool = True,
+    while_sending: Callable[[Message], Awaitable[None]] | None = None,
+    **more: Any,
+) -> AsyncIterator[Line]:
     """A WebSocket whose handshake has succeeded; the client hangs up at the end, if it is still open."""
     scope = scope_of("websocket", scheme="wss", headers=headers, **{"extensions": {}, "subprotocols": [], **more})
     async with _running(app, scope) as line:
+        line.while_sending = while_sending
         line.arrive({"type": "websocket.connect"})
         if accepted:
             await line.until(lambda: "websocket.accept" in line.types)

@@ -27,7 +27,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"models", "schema", "problems"}),
     frozenset({"policy", "keys"}),
     # what a request brings and may do
-    frozenset({"access", "identity", "clients", "cookies", "csrf", "settings"}),
+    frozenset({"access", "identity", "clients", "cookies", "csrf", "handshakes", "settings"}),
     # what travels, and what is kept
     frozenset(
         {

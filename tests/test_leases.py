@@ -295,10 +295,12 @@ async def test_a_session_that_ends_during_its_verification_keeps_no_socket(
     async def revoke() -> None:
         del store.after["verify"]
         await sessions.revoke(tag=TAG, session_id=issued.session_id)
+        await sessions.worker.feed.catch_up()  # so that no reading of the log brings it a second time
 
     store.after["verify"] = revoke
     async with opened("socket in receive", sessions, issued, accepted=False) as line:
         await ended(line, 4401)
+        assert line.sent[-1]["reason"] == "session_ended", "by its lease, since it was let in"
 
 
 async def test_a_person_that_is_ended_while_a_socket_is_looked_at_keeps_none(
@@ -314,6 +316,38 @@ async def test_a_person_that_is_ended_while_a_socket_is_looked_at_keeps_none(
 
     store.after["verify"] = revoke_all
     async with opened("socket in receive", sessions, issued, accepted=False) as line:
+        await ended(line, 4401)
+
+
+async def test_a_session_that_ends_while_the_server_accepts_is_closed_right_after(
+    sessions: Sessions, issued: IssuedSession
+) -> None:
+    async def revoke(message: dict[str, Any]) -> None:
+        if message["type"] == "websocket.accept":
+            await sessions.revoke(tag=TAG, session_id=issued.session_id)
+
+    app = Echo()
+    middleware = DuctapeMiddleware(app, sessions=sessions, tag=TAG)
+    async with socket(middleware, headers=[bearer(issued.token)], while_sending=revoke, inner=app) as line:
+        await ended(line, 4401)
+    assert line.types == ["websocket.accept", "websocket.close"]
+
+
+async def test_an_app_is_told_by_us_and_not_only_by_the_server(sessions: Sessions, issued: IssuedSession) -> None:
+    async with opened("socket in receive", sessions, issued) as line:
+        line.mute = True
+        await sessions.revoke(tag=TAG, session_id=issued.session_id)
+        await ended(line, 4401)
+        assert line.scope["inner"].got[-1]["code"] == 4401
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_an_end_that_is_known_needs_no_look_at_the_store(
+    sessions: Sessions, store: WatchedStore, issued: IssuedSession, kind: str
+) -> None:
+    async with opened(kind, sessions, issued) as line:
+        store.instead["verify"] = down
+        await sessions.revoke(tag=TAG, session_id=issued.session_id)
         await ended(line, 4401)
 
 

@@ -59,7 +59,8 @@ async def test_a_thousand_requests_make_no_task(closed: Sessions, store: PushSto
                 issued = await closed.refresh(tag=TAG, refresh_token=issued.refresh_token)
                 await closed.revoke(tag=TAG, session_id=(await closed.start(tag=TAG, data=ANN)).session_id)
             counted.add(tasks_here() - before)
-        assert max(counted) <= 3
+        # Housekeeping, the lookout for open connections, and the two that follow the log.
+        assert max(counted) <= 4
         assert store.listening == 1
     assert tasks_here() == before
     assert store.listening == 0
