@@ -15,6 +15,7 @@ from starlette.routing import Mount
 
 from ductape_asgi import (
     ConfigurationError,
+    CookiePolicy,
     DuctapeMiddleware,
     PublishableKeyError,
     Sessions,
@@ -440,3 +441,19 @@ async def test_a_form_that_makes_no_sense_ends_nothing(sessions: Sessions, path:
         answer = await client.post(f"/ops/{path}", data=form, headers=SAME_SITE)
     assert answer.status_code == 422
     assert await live(sessions, "ann") == [theirs]
+
+
+async def test_its_forms_hold_the_csrf_token_that_the_middleware_wants(store: FlakyStore) -> None:
+    options: Any = {"access_key": new_access_key(), "product": "shop", "env": "prd", "store": store}
+    async with Sessions(**options, tags=[TagPolicy(TAG)], cookies=CookiePolicy(csrf_token=True)) as sessions:
+        ended = await start(sessions, "ann")
+        async with site(sessions) as client:
+            await sign_in(client, sessions)
+            page = await client.get("/ops/user?identifier=ann")
+            token = re.findall(r'name="csrf_token" value="([^"]+)"', page.text)[0]
+            form = {"action": "end", "session_id": ended}
+            without = await client.post("/ops/user?identifier=ann", data=form, headers=SAME_SITE)
+            assert (without.status_code, await live(sessions, "ann")) == (403, [ended])
+            form["csrf_token"] = token
+            done = await client.post("/ops/user?identifier=ann", data=form, headers=SAME_SITE)
+            assert (done.status_code, await live(sessions, "ann")) == (303, [])
