@@ -15,10 +15,7 @@ from .cache import MIDDLE, Entry
 from .clients import Network, proxy_networks
 from .credentials import Bearer, BodyField, Cookie, Credential
 from .csrf import check_same_site, checked_origins, is_unsafe
-<<<<<<< HEAD
 from .csrf_forms import submitted
-=======
->>>>>>> b57811984e3a5898d2bbc9713b7cade7a8764b38
 from .errors import ConfigurationError, CsrfRejected, DuctapeError, MissingToken, SessionError
 from .handshakes import Subprotocol, Ticket, answers_of, taken
 from .identity import ANONYMOUS, is_ours
