@@ -34,7 +34,6 @@ _SMALL = 1_000
 _ROUNDS = 21
 _CALLS = 30
 _BOUND = 1.5
-#: A step between a coroutine and a dict is so short that what the processor's caches do is most of it.
 _STORES = ("memory", "sqlite", "redis", "postgres")
 
 Verb = Callable[[], Awaitable[object]]
@@ -171,10 +170,8 @@ async def _compare(report: Report, name: str, arms: dict[str, Population]) -> No
     for verb, samples in by_verb.items():
         small, large = (statistics.median(samples[arm]) / 1000 for arm in ("small", "large"))
         null, low, high = ratio(samples, "small again", "small")
-        report.say(
-            f"{verb:<14} {small:8.1f} us among few, {large:8.1f} us among many; "
-            f"null arm {null:.2f} ({low:.2f} to {high:.2f})"
-        )
+        costs = f"{verb:<14} {small:8.1f} us among few, {large:8.1f} us among many"
+        report.say(f"{costs}; null arm {null:.2f} ({low:.2f} to {high:.2f})")
         middle, low, high = ratio(samples, "large", "small")
         report.gate(f"{name}, {verb}", middle, bound=_BOUND, unit="times", at_least=False, note=spread(low, high))
 

@@ -24,8 +24,8 @@ from .stores.guarded import DEADLINE, GuardedStore
 
 #: How often the background task looks for work that nobody woke it for, in seconds.
 _HOUSEKEEPING = 15
-#: Last uses handed to the store at once.
-_TOUCH_STEP = 5000
+#: Last uses handed to the store at once.  More cost as much each, and keep their rows locked for longer.
+_TOUCH_STEP = 1000
 #: How often ended sessions are removed, in seconds, and how many at once.
 _PURGE_EVERY = 60
 _PURGE_STEP = 500
