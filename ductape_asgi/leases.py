@@ -145,15 +145,47 @@ class _Home:
         return taken
 
 
+class _Names:
+    """Leases by the names of their session and person.  Most names lead to one; a set for each would weigh more."""
+
+    def __init__(self) -> None:
+        self._named: dict[str, Lease | set[Lease]] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._named)
+
+    def of(self, name: str) -> list[Lease]:
+        with self._lock:
+            found = self._named.get(name)
+            return [] if found is None else list(found) if isinstance(found, set) else [found]
+
+    def join(self, name: str, lease: Lease) -> None:
+        with self._lock:
+            found = self._named.setdefault(name, lease)
+            if isinstance(found, set):
+                found.add(lease)
+            elif found is not lease:
+                self._named[name] = {found, lease}
+
+    def leave(self, name: str, lease: Lease) -> None:
+        with self._lock:
+            found = self._named.get(name)
+            if isinstance(found, set):
+                found.discard(lease)
+            if found is lease or not found:
+                self._named.pop(name, None)
+
+
 class Leases:
     """All leases of a worker, by session id and by person.  `open_here` makes a loop one that has a `watch`."""
 
     def __init__(self, clock: Callable[[], float], open_here: Callable[[], Awaitable[object]]) -> None:
         self._clock = clock
         self._open_here = open_here
-        self._named: dict[str, tuple[Lease, ...]] = {}
+        self._names = _Names()
         self._homes: dict[object, _Home] = {}
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return sum(len(home.leases) for home in self._homes.values())
@@ -162,11 +194,11 @@ class Leases:
         """Watch a connection whose session was verified: from before now, or else it is looked at again."""
         home = lease.home = self._home()
         home.leases.add(lease)
-        self._join(lease.session.session_id, lease)
+        self._names.join(lease.session.session_id, lease)
         entry = cache.entry_of(lease.session)
         if entry is not None:
             lease.person = entry.person
-            self._join(entry.person, lease)
+            self._names.join(entry.person, lease)
         # Still there, now that the names lead here: nothing has happened to the session so far.
         if entry is not None and entry.slot >= 0:
             self._schedule(home, lease, min(entry.ends_at, entry.idle_ends_at))
@@ -184,23 +216,21 @@ class Leases:
             return
         home.leases.discard(lease)
         home.suspects.pop(lease, None)
-        self._leave(lease.session.session_id, lease)
+        self._names.leave(lease.session.session_id, lease)
         if lease.person is not None:
-            self._leave(lease.person, lease)
+            self._names.leave(lease.person, lease)
 
     def end_session(self, session_id: str) -> None:
         """A session has ended for good: so have its connections."""
-        for lease in self._named.get(session_id, ()):
+        for lease in self._names.of(session_id):
             if lease.home is not None:
                 lease.home.soon(partial(self._end, lease, ENDED))
 
     def suspect(self, name: str | None, spared: str | None) -> None:
         """Something has happened to a session or to a person's, all but the one of id `spared`; None: to anybody's."""
-        if not self._named:
+        if not len(self._names):
             return
-        with self._lock:
-            found = self._named.get(name, ()) if name is not None else self._all()
-        for lease in found:
+        for lease in self._names.of(name) if name is not None else self._all():
             if lease.home is not None and lease.session.session_id != spared:
                 lease.home.soon(partial(lease.home.suspect, lease))
 
@@ -289,7 +319,7 @@ class Leases:
         if lease.person is None:
             # From now on its person's name leads here.  What happened to them before is seen by another look.
             lease.person = person_key(record.realm, record.tag, record.subject)
-            self._join(lease.person, lease)
+            self._names.join(lease.person, lease)
             home.suspect(lease)
         if not lease.renewed(session):
             self._end(lease, DENIED)
@@ -320,20 +350,6 @@ class Leases:
 
     def _all(self) -> list[Lease]:
         return [lease for home in list(self._homes.values()) for lease in list(home.leases)]
-
-    # Most names lead to one lease: a tuple of one is smaller than a set.
-
-    def _join(self, name: str, lease: Lease) -> None:
-        with self._lock:
-            self._named[name] = (*self._named.get(name, ()), lease)
-
-    def _leave(self, name: str, lease: Lease) -> None:
-        with self._lock:
-            rest = tuple(one for one in self._named.get(name, ()) if one is not lease)
-            if rest:
-                self._named[name] = rest
-            else:
-                self._named.pop(name, None)
 
 
 def _running() -> object:
