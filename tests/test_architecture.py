@@ -48,6 +48,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     # one process at work
     frozenset({"realms", "lifetime", "following", "restoring", "stores.urls"}),
     frozenset({"leases"}),
+    frozenset({"lookout"}),
     frozenset({"worker"}),
     frozenset({"issuing", "verification"}),
     frozenset({"admission", "inventory", "sync"}),
@@ -72,6 +73,7 @@ FENCES: dict[str, frozenset[str]] = {
             "latch",
             "leases",
             "lifetime",
+            "lookout",
             "revocations",
             "stores.guarded",
             "stores.handoff",
