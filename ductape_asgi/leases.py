@@ -1,9 +1,4 @@
-"""The open sockets and streams of one worker, and what ends them.
-
-An idle connection costs no task and no timer.  A revocation finds its leases by session id as it is applied.  What
-may have changed a session makes its leases suspect: the store is asked, and decides.  One task in each event loop
-that has leases does that, and looks at the time and at the store's word for all of them.
-"""
+"""One open socket or stream as a worker keeps it, by name and by event loop.  `lookout` looks after them."""
 
 from __future__ import annotations
 
@@ -12,27 +7,21 @@ import heapq
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import partial
 from itertools import count, islice
 from typing import Any, Final
 
 import anyio
 import anyio.lowlevel
 
-from .audit import logger
-from .cache import VerifiedTokens, person_key
-from .errors import DuctapeError, StoreUnavailable
 from .lifetime import LoopTask
 from .models import Session, SessionRecord
-from .revocations import Feed
 
 #: How often the time and the store's word are looked at while there are leases, in seconds.
 _TICK: Final = 0.2
-#: How many sessions are looked at in one go, and how many of them at once.
-_STEP: Final = 512
-_AT_ONCE: Final = 16
+#: How many sessions are looked at in one go.
+STEP: Final = 512
 #: How many connections are closed before others have their turn in the event loop.
 _CLOSED_AT_ONCE: Final = 4
 
@@ -55,7 +44,7 @@ class Lease(ABC):
         self.token_ends_at = token_ends_at
         self.person: str | None = None
         self.code: int | None = None
-        self.home: _Home | None = None
+        self.home: Home | None = None
 
     @abstractmethod
     async def recall(self) -> tuple[Session[Any], SessionRecord]:
@@ -75,7 +64,7 @@ class Lease(ABC):
         """Close the connection, which has been over since `code` says why.  Waits for nothing; again, does nothing."""
 
 
-class _Home:
+class Home:
     """The leases of one event loop."""
 
     def __init__(self, loop: Any) -> None:
@@ -92,7 +81,7 @@ class _Home:
 
     def soon(self, call: Callable[[], None]) -> None:
         """Call in this loop: now, where it is the running one."""
-        if _running() is self.loop:
+        if running_loop() is self.loop:
             call()
         else:
             loop = self.loop
@@ -139,204 +128,45 @@ class _Home:
                 yield lease
 
     def take_suspects(self) -> list[Lease]:
-        taken = list(islice(self.suspects, _STEP))
+        taken = list(islice(self.suspects, STEP))
         for lease in taken:
             del self.suspects[lease]
         return taken
 
 
-class Leases:
-    """All leases of a worker, by session id and by person.  `open_here` makes a loop one that has a `watch`."""
+class Names:
+    """Leases by the names of their session and person.  Most names lead to one; a set for each would weigh more."""
 
-    def __init__(self, clock: Callable[[], float], open_here: Callable[[], Awaitable[object]]) -> None:
-        self._clock = clock
-        self._open_here = open_here
-        self._named: dict[str, tuple[Lease, ...]] = {}
-        self._homes: dict[object, _Home] = {}
-        self._lock = threading.RLock()
+    def __init__(self) -> None:
+        self._named: dict[str, Lease | set[Lease]] = {}
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return sum(len(home.leases) for home in self._homes.values())
+        return len(self._named)
 
-    def add(self, lease: Lease, cache: VerifiedTokens) -> None:
-        """Watch a connection whose session was verified: from before now, or else it is looked at again."""
-        home = lease.home = self._home()
-        home.leases.add(lease)
-        self._join(lease.session.session_id, lease)
-        entry = cache.entry_of(lease.session)
-        if entry is not None:
-            lease.person = entry.person
-            self._join(entry.person, lease)
-        # Still there, now that the names lead here: nothing has happened to the session so far.
-        if entry is not None and entry.slot >= 0:
-            self._schedule(home, lease, min(entry.ends_at, entry.idle_ends_at))
-        else:
-            home.suspect(lease)
-        home.notice()
-        if not home.watched:
-            home.watched = True
-            LoopTask(partial(self._have_watched, home))
-
-    def remove(self, lease: Lease) -> None:
-        """Forget a connection that is over."""
-        home = lease.home
-        if home is None or lease not in home.leases:
-            return
-        home.leases.discard(lease)
-        home.suspects.pop(lease, None)
-        self._leave(lease.session.session_id, lease)
-        if lease.person is not None:
-            self._leave(lease.person, lease)
-
-    def end_session(self, session_id: str) -> None:
-        """A session has ended for good: so have its connections."""
-        for lease in self._named.get(session_id, ()):
-            if lease.home is not None:
-                lease.home.soon(partial(self._end, lease, ENDED))
-
-    def suspect(self, name: str | None, spared: str | None) -> None:
-        """Something has happened to a session or to a person's, all but the one of id `spared`; None: to anybody's."""
-        if not self._named:
-            return
+    def of(self, name: str) -> list[Lease]:
         with self._lock:
-            found = self._named.get(name, ()) if name is not None else self._all()
-        for lease in found:
-            if lease.home is not None and lease.session.session_id != spared:
-                lease.home.soon(partial(lease.home.suspect, lease))
+            found = self._named.get(name)
+            return [] if found is None else list(found) if isinstance(found, set) else [found]
 
-    async def watch(self, feed: Feed) -> None:
-        """Look after the leases of this loop, until cancelled: then nobody does, and they end."""
-        home = self._home()
-        home.watched = True
-        try:
-            while True:
-                await home.wait()
-                try:
-                    await self._round(home, feed)
-                except Exception:  # A task that dies here would leave every connection open for good.
-                    logger.exception("open connections could not be looked after, which will be tried again")
-        finally:
-            home.watched = False
-            with self._lock:
-                del self._homes[home.loop]
-            if _running() is home.loop:  # else it has gone, and everything in it
-                self._end_all(home)
-
-    async def _have_watched(self, home: _Home) -> None:
-        """A hit may come to a loop in which the sessions were never opened, or were closed meanwhile."""
-        try:
-            await self._open_here()
-        except DuctapeError as error:
-            logger.warning("connections cannot be looked after here, and are closed: %s", type(error).__name__)
-            home.watched = False
-            self._end_all(home)
-
-    async def _round(self, home: _Home, feed: Feed) -> None:
-        if not home.leases:
-            return
-        await self._prove(feed)
-        if feed.stale() and feed.elapsed() >= home.asked_until:
-            home.asked_until = feed.elapsed() + feed.max_staleness
-            home.suspects.update(dict.fromkeys(home.leases))
-        now = self._clock()
-        for lease in home.due(now):
-            if lease.token_ends_at is not None and now >= lease.token_ends_at:
-                self._end(lease, ENDED)
-            else:
-                home.suspects[lease] = None
-        suspects = home.take_suspects()
-        if suspects:
-            await self._look_at(home, suspects, feed)
-        if home.suspects and len(suspects) == _STEP:
-            home.notice()
-
-    async def _prove(self, feed: Feed) -> None:
-        try:
-            if not feed.fresh():
-                await feed.prove()
-        except Exception:  # What is not proven grows stale, and that is looked at next.
-            logger.exception("the store's log could not be read, and will be tried again")
-
-    async def _look_at(self, home: _Home, suspects: list[Lease], feed: Feed) -> None:
-        async def work() -> None:
-            while suspects:
-                await self._look(home, suspects.pop(), feed)
-                await anyio.lowlevel.checkpoint()  # requests wait meanwhile
-
-        async with anyio.create_task_group() as tasks:
-            for _ in range(min(_AT_ONCE, len(suspects))):
-                tasks.start_soon(work)
-
-    async def _look(self, home: _Home, lease: Lease, feed: Feed) -> None:
-        """Ask the store about one session."""
-        try:
-            session, record = await lease.recall()
-            self._go_on(home, lease, session, record)
-        except StoreUnavailable:
-            if feed.stale():
-                self._end(lease, UNKNOWN)
-            elif lease in home.leases:
-                home.suspects[lease] = None
-        except DuctapeError:
-            self._end(lease, ENDED)
-        except Exception:
-            logger.exception("a session could not be looked at, and its connection is closed")
-            self._end(lease, UNKNOWN)
-
-    def _go_on(self, home: _Home, lease: Lease, session: Session[Any], record: SessionRecord) -> None:
-        if lease not in home.leases:
-            return
-        if lease.person is None:
-            # From now on its person's name leads here.  What happened to them before is seen by another look.
-            lease.person = person_key(record.realm, record.tag, record.subject)
-            self._join(lease.person, lease)
-            home.suspect(lease)
-        if not lease.renewed(session):
-            self._end(lease, DENIED)
-            return
-        idle_end = record.idle_ends_at
-        self._schedule(home, lease, record.ends_at if idle_end is None else min(record.ends_at, idle_end))
-
-    def _schedule(self, home: _Home, lease: Lease, at: float) -> None:
-        home.schedule(lease, at if lease.token_ends_at is None else min(at, lease.token_ends_at))
-
-    def _end(self, lease: Lease, code: int) -> None:
-        if lease.home is not None and lease in lease.home.leases:
-            self.remove(lease)
-            lease.code = code
-            lease.home.close(lease)
-
-    def _end_all(self, home: _Home) -> None:
-        for lease in list(home.leases):
-            self._end(lease, UNKNOWN)
-
-    def _home(self) -> _Home:
-        loop = _running()
+    def join(self, name: str, lease: Lease) -> None:
         with self._lock:
-            home = self._homes.get(loop)
-            if home is None:
-                home = self._homes[loop] = _Home(loop)
-            return home
+            found = self._named.setdefault(name, lease)
+            if isinstance(found, set):
+                found.add(lease)
+            elif found is not lease:
+                self._named[name] = {found, lease}
 
-    def _all(self) -> list[Lease]:
-        return [lease for home in list(self._homes.values()) for lease in list(home.leases)]
-
-    # Most names lead to one lease: a tuple of one is smaller than a set.
-
-    def _join(self, name: str, lease: Lease) -> None:
+    def leave(self, name: str, lease: Lease) -> None:
         with self._lock:
-            self._named[name] = (*self._named.get(name, ()), lease)
-
-    def _leave(self, name: str, lease: Lease) -> None:
-        with self._lock:
-            rest = tuple(one for one in self._named.get(name, ()) if one is not lease)
-            if rest:
-                self._named[name] = rest
-            else:
+            found = self._named.get(name)
+            if isinstance(found, set):
+                found.discard(lease)
+            if found is lease or not found:
                 self._named.pop(name, None)
 
 
-def _running() -> object:
+def running_loop() -> object:
     """The running event loop, or None."""
     try:
         return anyio.lowlevel.current_token().native_token

@@ -24,6 +24,7 @@ from .models import Session
 from .policy import TagPolicy
 from .problems import (
     OPTIONS_KEY,
+    PATH_KEY,
     ASGIApp,
     Receive,
     Scope,
@@ -408,7 +409,7 @@ def _checked(given: Sequence[str], pattern: re.Pattern[str], name: str, rule: st
 
 
 def _exempted(scope: Scope, patterns: tuple[str, ...]) -> bool:
-    path, root = scope["path"], scope.get("root_path", "")
+    path, root = scope.get(PATH_KEY, scope["path"]), scope.get("root_path", "")
     if root and (path == root or path.startswith(root.rstrip("/") + "/")):
         path = path[len(root.rstrip("/")) :] or "/"
     if not {".", ".."}.isdisjoint(path.split("/")):

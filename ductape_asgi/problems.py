@@ -49,6 +49,8 @@ _DETAILS = {
 DENIED_KEY: Final = "ductape.denied"
 #: The options of the middleware that decided on a request, on its scope; they have its `clock`.
 OPTIONS_KEY: Final = "ductape.options"
+#: The whole path of a request, where a framework has cut its own part off ``scope["path"]`` without saying so.
+PATH_KEY: Final = "ductape.path"
 #: RFC 6455 leaves 4000-4999 to applications; 1013 is "try again later".
 _CLOSE_CODES = {401: 4401, 403: 4403, 503: 1013}
 

@@ -13,8 +13,8 @@ from .audit import logger
 from .cache import VerifiedTokens
 from .errors import RevokedSession, StoreUnavailable
 from .following import following
-from .leases import Leases
 from .lifetime import Lifetime, Work
+from .lookout import Leases
 from .models import Health, Revocation, SessionRecord
 from .realms import RealmContext, Subjects
 from .restoring import end_again

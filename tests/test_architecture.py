@@ -59,6 +59,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     # one process at work
     frozenset({"realms", "lifetime", "following", "restoring", "stores.urls"}),
     frozenset({"leases"}),
+    frozenset({"lookout"}),
     frozenset({"worker"}),
     frozenset({"issuing", "verification"}),
     frozenset({"admission", "inventory", "refreshing", "sync"}),
@@ -86,6 +87,7 @@ FENCES: dict[str, frozenset[str]] = {
             "latch",
             "leases",
             "lifetime",
+            "lookout",
             "refreshing",
             "revocations",
             "stores.guarded",

@@ -574,7 +574,7 @@ async def test_a_connection_that_is_over_is_forgotten(sessions: Sessions, issued
             line.arrive({"type": "websocket.disconnect", "code": 1001})
         await line.done()
         assert len(sessions.worker.leases) == 0
-        assert not sessions.worker.leases._named
+        assert len(sessions.worker.leases._names) == 0
     await sessions.revoke(tag=TAG, session_id=issued.session_id)
     assert not line.over
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, Unpack, cast
+from urllib.parse import unquote
 
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
@@ -10,6 +11,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from ductape_asgi import DuctapeMiddleware, MiddlewareOptions, Sessions
 
 _NEXT = "ductape.litestar.next"
+_PATH = "ductape.path"
 
 
 class SessionMiddleware(ASGIMiddleware):
@@ -30,6 +32,9 @@ class SessionMiddleware(ASGIMiddleware):
         middleware = self._lenient if excluded else self._demanding
         raw = cast("dict[str, Any]", scope)
         raw[_NEXT] = next_app
+        if getattr(scope["route_handler"], "is_mount", False):
+            # What is left of a mounted app's path says nothing of where the app is, and what is exempt is whole paths.
+            raw[_PATH] = unquote(raw.get("raw_path", b"").partition(b"?")[0].decode("latin-1"))
         await middleware(raw, cast("Any", receive), cast("Any", send))
 
 

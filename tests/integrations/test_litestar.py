@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from litestar import Controller, Litestar, Request, Response, WebSocket, get, post, websocket
+from litestar import Controller, Litestar, Request, Response, WebSocket, asgi, get, post, websocket
 from litestar.di import Provide
 from litestar.exceptions import WebSocketDisconnect
 from litestar.middleware import ASGIMiddleware
 from litestar.testing import TestClient
-from litestar.types import Scope
+from litestar.types import Receive, Scope, Send
+from starlette.responses import PlainTextResponse
 
 import ductape_asgi
 from ductape_asgi import AccessDenied, ConfigurationError, IssuedSession, Session, Sessions, StoreUnavailable, TagPolicy
@@ -447,3 +448,23 @@ def test_options_that_do_not_fit_are_told_when_the_plugin_is_built(sessions: Ses
 def test_the_answer_to_an_error_that_is_not_ours_is_litestars(client: TestClient[Litestar]) -> None:
     assert client.get("/nowhere").json() == {"status_code": 404, "detail": "Not Found"}
     assert client.post("/me").status_code == 405
+
+
+@asgi("/auth", is_mount=True, copy_scope=True)
+async def mounted_auth(scope: Scope, receive: Receive, send: Send) -> None:
+    await PlainTextResponse("auth")(scope, receive, send)  # type: ignore[arg-type]
+
+
+@asgi("/inside", is_mount=True, copy_scope=True)
+async def mounted_inside(scope: Scope, receive: Receive, send: Send) -> None:
+    await PlainTextResponse("inside")(scope, receive, send)  # type: ignore[arg-type]
+
+
+def test_paths_of_mounted_apps_are_exempt_by_their_whole_path(sessions: Sessions) -> None:
+    plugin = DuctapePlugin(sessions=sessions, required=True, exempt=["/auth/*"])
+    with TestClient(Litestar([mounted_auth, mounted_inside], plugins=[plugin])) as client:
+        assert client.get("/auth/login").text == "auth"
+        assert client.get("/auth/caf%C3%A9?x=/").text == "auth"
+        for path in ("/inside/auth/login", "/inside/auth", "/auth/../inside/", "/auth/%2e%2e/inside", "/inside?/auth/"):
+            assert client.get(path).status_code == 401, path
+        assert client.get("/inside/auth/x", headers=bearer(start(client, sessions))).text == "inside"
