@@ -84,6 +84,28 @@ def test_the_quickstart_does_what_the_readme_says(names: dict[str, Any]) -> None
         assert client.get("/me").json()["code"] == "missing_token"
 
 
+def test_the_pages_and_the_socket_of_the_readme_are_for_whom_it_says(names: dict[str, Any]) -> None:
+    asyncio.run(run(PAGES[0], names))
+    home = "https://testserver"
+    with TestClient(names["app"], base_url=home, headers={"Origin": home}) as client:
+        given = {"name": "bob", "password": "maple-syrup-42"}
+        assert client.get("/auth/dashboard").status_code == 401
+        assert client.post("/auth/login", json={**given, "password": "wrong"}).status_code == 401
+        assert client.post("/auth/login", json=given).status_code == 200
+        assert "bob" in client.get("/auth/dashboard").text
+        assert client.get("/operators/").status_code == 403
+        cookies = {"Cookie": f"{ACCESS}={client.cookies[ACCESS]}"}  # the client sends no Secure cookie over ws://
+        with pytest.raises(WebSocketDenialResponse) as denied, client.websocket_connect("/live", headers=cookies):
+            raise AssertionError("somebody without the role was let in")
+        assert denied.value.status_code == 403
+        admin = client.post("/login", headers={"Cookie": ""}).json()["token"]
+        headers = {"Authorization": f"Bearer {admin}"}
+        assert client.get("/operators/", headers=headers).status_code == 200
+        with client.websocket_connect("/live", headers=headers) as live:
+            live.send_text("hello")
+            assert live.receive_text() == "hello"
+
+
 @pytest.fixture
 def browser(names: dict[str, Any]) -> Iterator[TestClient]:
     """A browser at the app of the page on cookies."""

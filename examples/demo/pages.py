@@ -1,4 +1,4 @@
-"""Pages without a line of script, under a policy that would allow none."""
+"""The demo's own pages, under a policy that lets in nothing from elsewhere and no inline script."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import Request
+from fastapi.requests import HTTPConnection
 from fastapi.responses import Response
 from fastapi.templating import Jinja2Templates
 
@@ -16,8 +17,8 @@ templates = Jinja2Templates(Path(__file__).parent / "templates")
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; img-src 'self'; "
-        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
     ),
     # Not "no-referrer": browsers would then send "Origin: null" with our own forms.
     "Referrer-Policy": "same-origin",
@@ -31,12 +32,16 @@ def page(request: Request, name: str, *, status: int = 200, **values: Any) -> Re
     return templates.TemplateResponse(request, name, values, status_code=status, headers=HEADERS)
 
 
-def error_page(request: Request, status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
-    """A page that says what went wrong, with `headers` that the status wants."""
-    heading = "Not allowed" if status == 403 else "Not found"
-    response = page(request, "error.html", status=status, heading=heading, message=message)
+def error_page(request: Request, status: int, headers: Mapping[str, str] | None = None) -> Response:
+    """A page for who came to a wrong address, with `headers` that the status wants."""
+    response = page(request, "error.html", status=status)
     response.headers.update(headers or {})
     return response
+
+
+def wants_page(connection: HTTPConnection) -> bool:
+    """Whether a person asks, with a browser; WebSockets, which are refused like requests, want none."""
+    return connection.scope["type"] == "http" and "text/html" in connection.headers.get("accept", "")
 
 
 def local_path(wanted: str) -> str:

@@ -1,0 +1,36 @@
+// Keeps the session alive while a page is open, and tells at once when it was ended in another browser.
+import { createClient } from "/auth/client.js";
+
+const client = createClient();
+const state = document.querySelector("#socket");
+
+client.onChange((session) => {
+  document.querySelector("#over").hidden = Boolean(session);
+  document.querySelector("main").inert = !session;
+});
+
+function show(text) {
+  if (state) state.textContent = text;
+}
+
+function connect() {
+  const socket = new WebSocket(new URL("/live", location.href.replace(/^http/, "ws")));
+  socket.onopen = () => show("open");
+  socket.onclose = ({ code }) => {
+    show(`closed with ${code}`);
+    setTimeout(look, code === 4401 ? 0 : 2000);
+  };
+}
+
+// A socket is also closed where the server restarts.
+async function look() {
+  try {
+    if (await client.session({ fresh: true })) connect();
+  } catch {
+    setTimeout(look, 2000);
+  }
+}
+
+show("connecting");
+await client.session().catch(() => {});
+connect();
