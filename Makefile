@@ -2,6 +2,7 @@
 #
 #   make demo [PORT=8000]   serve the example app on loopback
 #   make test               all tests, with branch coverage
+#   make examples           the examples for nine frameworks, each on a real server
 #   make check              format, lint, types, architecture
 #   make bench              the figures we promise, measured here
 #   make docs               the site, in site
@@ -13,7 +14,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench docs clean
+.PHONY: help demo test examples check bench docs clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -29,6 +30,15 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.dev
 	$(BIN)/pytest --numprocesses 2 --dist worksteal --cov --cov-report term $(ARGS)
+
+# In an environment of its own, which the other tests do not see: nine frameworks bring event loops, parsers and plugins.
+examples: $(VENV)/examples/.installed
+	$(VENV)/examples/bin/pytest --confcutdir tests/examples tests/examples $(ARGS)
+
+$(VENV)/examples/.installed: pyproject.toml constraints.txt
+	@test -x $(VENV)/examples/bin/pip || $(PYTHON) -m venv $(VENV)/examples
+	$(VENV)/examples/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[examples]'
+	@touch $@
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
