@@ -35,5 +35,5 @@ def register_routes():
 
 
 pm.register(sys.modules[__name__])
-datasette = Datasette(memory=True, metadata={"allow": {"roles": ["admin"]}})
-app = DuctapeMiddleware(datasette.app(), sessions=sessions, tag="user-session")
+allowed = {"allow": {"id": "*"}, "databases": {"_memory": {"allow": {"roles": ["admin"]}}}}
+app = DuctapeMiddleware(Datasette(memory=True, metadata=allowed).app(), sessions=sessions, tag="user-session")
