@@ -5,10 +5,7 @@ Run by ``make examples``, in an environment of its own: nine frameworks are more
 
 from __future__ import annotations
 
-import socket
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,9 +18,9 @@ from fastmcp import Client
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from tests.examples.serving import PATIENCE, free_port, running
+
 FRAMEWORKS = Path(__file__).parents[2] / "examples" / "frameworks"
-#: For what merely has to happen, on whatever machine.
-PATIENCE = 120
 
 
 @dataclass(frozen=True)
@@ -88,35 +85,13 @@ EXAMPLES = [
 ]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @contextmanager
 def serving(module: str, folder: Path) -> Iterator[str]:
-    """The example on uvicorn, as its first line says to run it; the URL, once it answers."""
-    port, log = free_port(), folder / "log"
+    """The example on uvicorn, as its first line says to run it; its address."""
+    port = free_port()
     command = [sys.executable, "-m", "uvicorn", "--app-dir", str(FRAMEWORKS), f"{module}:app", "--port", str(port)]
-    with log.open("wb") as out:
-        process = subprocess.Popen(command, cwd=folder, stdout=out, stderr=subprocess.STDOUT)
-    try:
-        deadline = time.monotonic() + PATIENCE
-        while "Uvicorn running" not in log.read_text():
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.05)  # for another process, which has nothing to wait on but its log
+    with running(command, folder, "Uvicorn running"):
         yield f"127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            raise
 
 
 @contextmanager
@@ -196,3 +171,9 @@ def test_every_example_is_in_the_table_and_short() -> None:
     files = {path.stem: len(path.read_text().splitlines()) for path in FRAMEWORKS.glob("*.py")}
     assert set(files) == {example.module for example in EXAMPLES}
     assert {name: lines for name, lines in files.items() if lines >= 40} == {}
+
+
+def test_the_docs_show_quart_as_it_is_and_name_the_others() -> None:
+    page = (FRAMEWORKS.parents[1] / "docs" / "frameworks.md").read_text()
+    assert f"```py\n{(FRAMEWORKS / 'quart_app.py').read_text()}```" in page
+    assert [example.module for example in EXAMPLES if f"`{example.module}.py`" not in page] == []
