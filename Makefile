@@ -7,6 +7,7 @@
 #   make images             the pictures in docs/images, made anew
 #   make faults             the fault matrix: what breaks, on every store, with real servers
 #   make soak               what needs minutes: crowds of callers, cancelled calls, long random histories
+#   make examples           the examples for nine frameworks, each on a real server
 #   make check              format, lint, types, architecture
 #   make bench              the figures we promise, measured here
 #   make docs               the site, in site
@@ -18,7 +19,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test browser faults soak recount images check bench docs clean
+.PHONY: help demo test browser examples faults soak recount images check bench docs clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -33,7 +34,7 @@ demo: $(VENV)/.demo
 	@$(BIN)/ductape demo --port $(PORT)
 
 test: $(VENV)/.dev
-	$(BIN)/pytest --numprocesses 2 --dist worksteal --cov --cov-report term --ignore tests/faults $(ARGS)
+	$(BIN)/pytest --numprocesses 2 --dist worksteal --cov --cov-report term --ignore tests/faults --ignore tests/examples $(ARGS)
 
 # Times are measured: no more cells at once than there are processors.  All of a store share its servers.
 faults: $(VENV)/.dev
@@ -60,6 +61,15 @@ images:
 
 soak: $(VENV)/.dev
 	$(BIN)/pytest --override-ini 'python_files=soak_*.py' --capture no --durations 0 tests/soak $(ARGS)
+
+# In an environment of its own, which the other tests do not see: nine frameworks bring event loops, parsers and plugins.
+examples: $(VENV)/examples/.installed
+	$(VENV)/examples/bin/pytest --confcutdir tests/examples tests/examples $(ARGS)
+
+$(VENV)/examples/.installed: pyproject.toml constraints.txt
+	@test -x $(VENV)/examples/bin/pip || $(PYTHON) -m venv $(VENV)/examples
+	$(VENV)/examples/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[examples]'
+	@touch $@
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -13,6 +13,9 @@ from hypothesis import HealthCheck, settings
 from tests import redis_servers
 from tests.servers import PostgresServer, ask_postgres, running_postgres
 
+#: They have an environment of their own: `make examples`.
+collect_ignore = ["examples"]
+
 settings.register_profile(
     "ductape",
     deadline=None,
