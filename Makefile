@@ -34,7 +34,7 @@ demo: $(VENV)/.demo
 	@$(BIN)/ductape demo --port $(PORT)
 
 test: $(VENV)/.dev
-	$(BIN)/pytest --numprocesses 2 --dist worksteal --cov --cov-report term --ignore tests/faults --ignore tests/examples $(ARGS)
+	$(BIN)/pytest --numprocesses 2 --dist worksteal --cov --cov-report term --ignore tests/faults $(ARGS)
 
 # Times are measured: no more cells at once than there are processors.  All of a store share its servers.
 faults: $(VENV)/.dev
