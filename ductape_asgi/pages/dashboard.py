@@ -55,6 +55,7 @@ class FormTokens(Protocol):
 
     def write(self, session_id: str) -> str:
         """A token for the forms of this session."""
+        ...
 
     def check(self, session_id: str, given: tuple[str, ...]) -> None:
         """Raise `CsrfRejected` unless exactly one was given, which was made for this session."""
