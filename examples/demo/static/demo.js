@@ -4,9 +4,15 @@ import { createClient } from "/auth/client.js";
 const client = createClient();
 const state = document.querySelector("#socket");
 
+let signedOut = false;
+
 client.onChange((session) => {
-  document.querySelector("#over").hidden = Boolean(session);
-  document.querySelector("main").inert = !session;
+  if (session && signedOut) location.reload();
+  if (session) return;
+  signedOut = true;
+  const over = document.querySelector("#over");
+  over.hidden = false;
+  document.querySelector("main").replaceChildren(over); // What was private leaves the screen.
 });
 
 function show(text) {
