@@ -7,6 +7,7 @@ the store is back.  Readings of the log have a circuit of their own.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -78,6 +79,23 @@ class Circuit:
             self._again_at = min(self._again_at, self._elapsed())
 
 
+@contextmanager
+def _fail_after(seconds: float) -> Iterator[None]:
+    """As `anyio.fail_after`, also where a store makes another `CancelledError` of ours, as `asyncio.gather` does.
+
+    anyio does not know that one for its own.  Whoever called was cancelled by nobody, and would die of it: a request
+    without an answer, a background task for good.
+    """
+    try:
+        with anyio.fail_after(seconds):
+            yield
+    except asyncio.CancelledError as error:  # never on trio
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise TimeoutError from error
+
+
 class GuardedStore:
     """A `SessionStore` around another one.  Opening and closing stay with whoever has the store itself.
 
@@ -115,7 +133,7 @@ class GuardedStore:
         circuit = circuit or self.circuit
         circuit.admit()
         try:
-            with anyio.fail_after(seconds):
+            with _fail_after(seconds):
                 yield
         except TimeoutError as error:
             self.fell_silent()

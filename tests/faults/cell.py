@@ -78,7 +78,7 @@ class Cell:
             reader.send("watch", sessions=self.live + issued, probe=self.live[0])
         for reader in self.readers:
             assert reader.answer() == LIVE + doomed, "not all sessions were accepted before the fault"
-        for reader, sessions in zip(self.readers, rotated, strict=False):
+        for reader, sessions in zip(self.readers, rotated if rotating else [], strict=False):
             reader.ask("rotate", sessions=sessions)
 
     def revoke(self, session_ids: Sequence[str] | None = None, every: float = EVERY) -> None:
@@ -100,7 +100,7 @@ class Cell:
         """The server answers since then: how long until the readers had an answer of it?"""
         for worker in self.readers if workers is None else workers:
             answer = worker.ask("recovered", after=since, within=_PATIENCE)
-            assert answer is not None, "it did not recover"
+            assert answer is not None, f"it did not recover: {worker.ask('report')['last_failure']}"
             self._recoveries.append((worker, since, answer[1]))
 
     def judge(self) -> Figures:
@@ -140,7 +140,9 @@ class Cell:
         for session_id, at in report["relapsed"].items():
             if session_id in revoked and session_id not in self.lost:
                 complaints.append(f"a revoked session that was refused was accepted again at {at}")
-        for _, begin, end in report["waits"]:
+        for what, begin, end in report["waits"]:
+            if end - begin - overlap(gaps, begin, end) > LONGEST_WAIT:
+                complaints.append(f"{what} from {begin:.2f} to {end:.2f}")
             figures.raw_wait = max(figures.raw_wait, end - begin)
             figures.wait = max(figures.wait, end - begin - overlap(gaps, begin, end))
         figures.lag = max([figures.lag, *(end - begin for begin, end in gaps)])

@@ -81,6 +81,8 @@ class Seen:
         self.misses: list[tuple[float, float, bool]] = []
         self.revoked: dict[str, float] = {}
         self.signed_out: list[str] = []
+        #: Why the last question to the store was not answered.
+        self.last_failure = ""
         self.wrong: Counter[str] = Counter()
         self.resyncs: list[str] = []
 
@@ -292,7 +294,8 @@ class Load:
         try:
             await self.app(scope, _receive, send)
             status, headers = started[0]["status"], dict(started[0]["headers"])
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            self._raise_if_cancelled(error)
             status, headers = 500, {}
             self.seen.wrong[f"request: {type(error).__name__}: {error}"] += 1
         self.seen.answered(each["id"], status, headers, begin, time.monotonic())
@@ -304,17 +307,26 @@ class Load:
             return await call
         except DuctapeError as error:
             return error
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            self._raise_if_cancelled(error)
             self.seen.wrong[f"{what}: {type(error).__name__}: {error}"] += 1
             return error
         finally:
             self.seen.waited(what, begin, time.monotonic())
+
+    def _raise_if_cancelled(self, error: BaseException) -> None:
+        """Any other cancellation was meant for somebody else: a task would die of it without a word."""
+        task = asyncio.current_task()
+        if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
+            raise error
 
     async def _probe(self, token: str) -> None:
         while True:
             begin = time.monotonic()
             answer = await self._timed("verify", self.sessions.verify(tag=TAG, token=token, fresh=True))
             self.seen.misses.append((begin, time.monotonic(), not isinstance(answer, Exception)))
+            if isinstance(answer, Exception):
+                self.seen.last_failure = f"{answer!r} from {answer.__cause__!r}"
             if isinstance(answer, SessionError):
                 self.seen.signed_out.append(f"verify: {answer.code}")
             await asyncio.sleep(PAUSE)

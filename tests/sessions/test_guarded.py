@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -114,6 +115,29 @@ async def test_a_call_right_after_a_silence_waits_half_as_long(store: PushStore,
     assert await took(partial(look, guarded)) == pytest.approx(HURRIED)
     await anyio.sleep(1)
     assert await took(partial(look, guarded)) == pytest.approx(DEADLINE)
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
+async def test_a_store_that_makes_its_own_of_a_cancellation_cancels_nobody(
+    store: PushStore, guarded: GuardedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang() -> None:
+        try:
+            await anyio.sleep_forever()
+        except asyncio.CancelledError:
+            raise OSError("the connection was given up") from None
+
+    async def gather(*_: Any, **__: Any) -> None:
+        await asyncio.gather(hang(), return_exceptions=True)
+
+    monkeypatch.setattr(store, "verify", gather)
+    with pytest.raises(StoreUnavailable):
+        await look(guarded)
+    asking = asyncio.ensure_future(look(guarded))
+    await anyio.sleep(0.1)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
 
 
 async def test_a_call_that_is_cancelled_from_outside_is_no_failure(store: PushStore, guarded: GuardedStore) -> None:

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from redis.asyncio import Connection
 
@@ -141,6 +142,24 @@ async def test_a_silent_server_is_unavailable_and_answers_again_afterwards(
         server.signal(signal.SIGCONT)
     # What was asked of the silent server may have been done since: the session may be gone, but the store answers.
     await until_it_answers(store, record.session_id)
+
+
+async def test_a_deadline_of_anyios_ends_a_question_to_several_shards(
+    redis_url: str, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And cancels nobody in earnest, as it would if the cancellation were not known for the scope's own."""
+    store = await open_store(fresh(redis_url))
+
+    async def hang(*_: Any) -> Any:
+        try:
+            await anyio.sleep_forever()
+        except asyncio.CancelledError:
+            raise OSError("the connection was given up") from None
+
+    monkeypatch.setattr(store._opened.topology, "_watched", hang)
+    with anyio.move_on_after(0.05) as scope:
+        await store._opened.ask_each({shard: [("GET", "nothing")] for shard in range(3)})
+    assert scope.cancelled_caught
 
 
 async def test_more_callers_than_connections_do_not_wait_for_each_other_for_ever(

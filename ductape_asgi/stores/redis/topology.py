@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import anyio
 from redis.exceptions import (
     AskError,
     ClusterDownError,
@@ -77,16 +78,23 @@ class Topology(ABC):
         shares: dict[Node, list[int]] = {}
         for shard in commands:
             shares.setdefault(self._node_of(shard), []).append(shard)
-        outcomes = await asyncio.gather(
-            *(
-                self._watched(node, [one for shard in shards for one in commands[shard]])
-                for node, shards in shares.items()
-            ),
-            return_exceptions=True,  # so that none is left running behind an error
-        )
+        outcomes: dict[Node, list[Any] | Exception] = {}
+
+        async def share(node: Node) -> None:
+            try:
+                outcomes[node] = await self._watched(node, [one for shard in shares[node] for one in commands[shard]])
+            except Exception as error:  # raised below, when none is left running behind it
+                outcomes[node] = error
+
+        # Not `asyncio.gather`: cancelled from a scope of anyio, it raises a `CancelledError` that the scope does not
+        # know for its own, and whoever set a deadline is cancelled in earnest.
+        async with anyio.create_task_group() as tasks:
+            for node in shares:
+                tasks.start_soon(share, node)
         answers: dict[int, list[Any]] = {}
-        for shards, outcome in zip(shares.values(), outcomes, strict=True):
-            if isinstance(outcome, BaseException):
+        for node, shards in shares.items():
+            outcome = outcomes[node]
+            if isinstance(outcome, Exception):
                 raise outcome
             all_of_node = iter(outcome)
             answers |= {shard: [next(all_of_node) for _ in commands[shard]] for shard in shards}
