@@ -61,6 +61,7 @@ FENCES: dict[str, frozenset[str]] = {
             "lifetime",
             "revocations",
             "stores.guarded",
+            "stores.redis",
             "stores.handoff",
             "sync",
             "testing",
