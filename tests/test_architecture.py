@@ -91,6 +91,7 @@ FENCES: dict[str, frozenset[str]] = {
             "refreshing",
             "revocations",
             "stores.guarded",
+            "stores.redis",
             "stores.handoff",
             "streams",
             "sync",

@@ -127,6 +127,16 @@ def operators_page(
     return OperatorsPage(sessions, require, options, Renderer(joined(EVERYWHERE, OWN_SESSIONS, OPERATORS), language))
 
 
+def _folder_missed(scope: Scope) -> str | None:
+    """Where to go from the address without its last slash: links are relative, so the page stands in a folder."""
+    path, root = scope["path"], scope.get("root_path", "")
+    if path not in (root, f"{root}/"):
+        return None
+    # Litestar hides from a mounted app whether there was a slash.
+    sent = scope.get("raw_path", b"").partition(b"?")[0].decode("latin-1") or quote(path)
+    return None if sent.endswith("/") else f"{sent.rpartition('/')[2]}/"
+
+
 class OperatorsPage:
     """The app that `operators_page` makes."""
 
@@ -141,14 +151,19 @@ class OperatorsPage:
                 Route("/user", self._guarded(self._person)),
                 Route("/user", self._guarded(self._end), methods=["POST"]),
                 Route("/static/{name}", _asset),
-            ]
+            ],
+            redirect_slashes=False,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         app: Any = self._router
-        if scope["type"] == "http" and scope["path"] == scope.get("root_path") and not scope["path"].endswith("/"):
-            # Links are relative: the page has to stand in a folder.
-            app = RedirectResponse(quote(scope["path"].rpartition("/")[2]) + "/", 307, headers=SECURITY_HEADERS)
+        if scope["type"] == "http":
+            folder = _folder_missed(scope)
+            if folder is not None:
+                app = RedirectResponse(folder, 307, headers=SECURITY_HEADERS)
+            elif scope["path"] != scope.get("root_path", "") + "/":
+                # Litestar writes a slash behind whatever it mounts.
+                scope = {**scope, "path": scope["path"].removesuffix("/")}
         await app(scope, receive, send)
 
     def _guarded(self, step: Step) -> Callable[[Request], Awaitable[Response]]:

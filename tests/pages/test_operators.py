@@ -10,6 +10,8 @@ from typing import Any
 
 import httpx2 as httpx
 import pytest
+from litestar import Litestar, asgi
+from litestar.types import Receive, Scope, Send
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
@@ -28,6 +30,7 @@ from ductape_asgi import (
 )
 from ductape_asgi.stores.memory import MemoryStore
 from ductape_asgi.testing import FlakyStore, SessionClock
+from ductape_litestar import DuctapePlugin
 
 pytestmark = pytest.mark.anyio
 
@@ -457,3 +460,25 @@ async def test_its_forms_hold_the_csrf_token_that_the_middleware_wants(store: Fl
             form["csrf_token"] = token
             done = await client.post("/ops/user?identifier=ann", data=form, headers=SAME_SITE)
             assert (done.status_code, await live(sessions, "ann")) == (303, [])
+
+
+async def test_it_stands_in_litestar_too(sessions: Sessions) -> None:
+    ops = operators_page(sessions)
+
+    @asgi("/ops", is_mount=True, copy_scope=True)
+    async def mounted(scope: Scope, receive: Receive, send: Send) -> None:
+        await ops(scope, receive, send)  # type: ignore[arg-type]
+
+    app = Litestar([mounted], plugins=[DuctapePlugin(sessions=sessions, tag=TAG)])
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="https://shop.test", headers=HTML) as client:
+        await start(sessions, "ann")
+        await sign_in(client, sessions)
+        missed = await client.get("/ops")
+        assert (missed.status_code, missed.headers["location"]) == (307, "ops/")
+        page = await client.get("/ops/")
+        assert page.status_code == 200
+        style = re.findall(r'href="(static/[^"]+)"', page.text)[0]
+        assert (await client.get(f"/ops/{style}")).status_code == 200
+        assert "ann" in (await client.get("/ops/user?identifier=ann")).text
+        assert (await client.get("/ops/nothing")).status_code == 404
