@@ -234,7 +234,7 @@ def feed(workers: int, seed: int, plot: Path | None) -> int:
         some = [taken for at, taken in outcome.revocations if phase.begins <= at < phase.ends]
         times = sorted(value for taken in some for value in taken if value != float("inf"))
         never = sum(value == float("inf") for taken in some for value in taken)
-        late += never  # what was lost and known to nobody counts as well: the seed we show has none
+        late += never  # also what was lost and known to nobody
         if times:
             late += sum(value > simulated.STALENESS + 1e-6 for value in times)
             spread = ", ".join(
