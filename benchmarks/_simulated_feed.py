@@ -213,7 +213,7 @@ def _worker(
 
 
 async def _write_again(log: _Log, history: _History, feeds: list[_Measured], outcome: Outcome) -> None:
-    """As `restoring` does: who knows of an end that was lost writes it again, once it has noticed the failover."""
+    """A stand-in for `restoring`, without its delays and reads: who knows of a lost end writes it again."""
     loop = asyncio.get_running_loop()
     began, until = loop.time(), loop.time() + STALENESS
     while history.lost and loop.time() < until:

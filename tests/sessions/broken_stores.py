@@ -30,6 +30,13 @@ class Careless(MemoryStore):
         return await super().verify(session_id, generation=0)
 
 
+class Tireless(MemoryStore):
+    """No use is ever noted."""
+
+    async def touch(self, seen: Any) -> None:
+        pass
+
+
 class Trusting(MemoryStore):
     """Takes a thief for a client that tries again."""
 

@@ -16,7 +16,7 @@ from ductape_asgi.stores.postgres import PostgresStore, pool
 from ductape_asgi.stores.redis import RedisStore
 from ductape_asgi.stores.sqlite import SQLiteStore
 from tests.redis_servers import be_patient, fresh
-from tests.sessions.broken_stores import Careless, Forgetful, Generous, Trusting
+from tests.sessions.broken_stores import Careless, Forgetful, Generous, Tireless, Trusting
 from tests.sessions.histories import MANY, hold
 
 LONG = settings(
@@ -55,7 +55,7 @@ def test_long_random_histories(make_store: Callable[[], Any]) -> None:
         hold(runner, make_store, LONG)
 
 
-@pytest.mark.parametrize("broken", [Forgetful, Generous, Careless, Trusting])
+@pytest.mark.parametrize("broken", [Forgetful, Generous, Careless, Tireless, Trusting])
 def test_a_store_that_breaks_a_promise_is_found_out(broken: type[MemoryStore]) -> None:
     store = broken()
     with asyncio.Runner() as runner, pytest.raises(AssertionError):
