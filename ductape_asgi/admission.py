@@ -23,6 +23,8 @@ from .worker import Worker
 
 #: No session type begins with a dot.
 _TAG: Final = ".ticket"
+#: So many tickets of a session may be under way at once, used or not: within `TICKET_TTL` seconds, that is.
+MAX_TICKETS: Final = 32
 
 
 class Admission:
@@ -104,12 +106,14 @@ class Admission:
     async def _create(self, context: RealmContext, policy: TagPolicy, session_id: str, expires_at: int) -> TicketClaims:
         subjects = await self._worker.subjects(context)
         now = self._worker.clock()
-        ticket_id = b64encode(self._random_bytes(16)) + route_of(self._worker.store, context.audience, None)
+        # All tickets of a session have one subject, so that the store counts them.
+        subject = subjects.pseudonyms.of_anonymous(session_id)
+        ticket_id = b64encode(self._random_bytes(16)) + route_of(self._worker.store, context.audience, subject)
         record = SessionRecord(
             session_id=ticket_id,
             realm=context.audience,
             tag=_TAG,
-            subject=subjects.pseudonyms.of_anonymous(ticket_id),
+            subject=subject,
             identity=b"",
             client=b"",
             data=b"",
@@ -120,5 +124,7 @@ class Admission:
             ends_at=int(now) + TICKET_TTL,
             expires_in=TICKET_TTL,
         )
-        await self._worker.guarded.create(record, limit=None, evict=False, replaces=None, secret=subjects.kept, now=now)
+        await self._worker.guarded.create(
+            record, limit=MAX_TICKETS, evict=False, replaces=None, secret=subjects.kept, now=now
+        )
         return TicketClaims(policy.tag, ticket_id, session_id, record.ends_at, expires_at)

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from .cookies import expired_cookies, read_cookie
+from .cookies import expired_cookies, is_for_caches, read_cookie
 from .csrf import check_same_site, is_unsafe
 from .errors import (
     CsrfRejected,
@@ -191,7 +191,7 @@ class _Answer:
             given = [(bytes(name), bytes(value)) for name, value in message.get("headers", ())]
             cookies = [] if any(map(self._is_ours, given)) else await self._headers()
             if cookies:
-                kept = [header for header in given if header[0].lower() != b"cache-control"]
+                kept = [header for header in given if not is_for_caches(header[0])]
                 message = {**message, "headers": [*kept, *cookies, (b"cache-control", b"no-store")]}
         await self._send(message)
 

@@ -84,6 +84,8 @@ def add_cookies(response: Any, cookies: Iterable[str]) -> None:
     headers = getattr(response, "raw_headers", None)
     if hasattr(response, "headers"):
         # An answer that carries tokens is for one client, once.
+        for name in [name for name in response.headers if is_for_caches(name.encode())]:
+            del response.headers[name]
         response.headers["cache-control"] = "no-store"
     for cookie in cookies:
         if isinstance(headers, list):
@@ -92,6 +94,12 @@ def add_cookies(response: Any, cookies: Iterable[str]) -> None:
             response.set_cookie(**_as_arguments(cookie))
         else:
             raise TypeError(f"cannot set cookies on a {type(response).__name__}; use issued.cookie_headers()")
+
+
+def is_for_caches(name: bytes) -> bool:
+    """Whether a header tells caches what they may keep; some heed another one before ``cache-control`` (RFC 9213)."""
+    name = name.lower()
+    return name in (b"cache-control", b"expires", b"surrogate-control") or name.endswith(b"-cache-control")
 
 
 def _as_arguments(cookie: str) -> dict[str, Any]:

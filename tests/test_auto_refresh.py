@@ -28,7 +28,7 @@ from ductape_asgi import (
 )
 from ductape_asgi.stores.memory import MemoryStore
 from tests.asgi_client import Answer, App, bearer, call, handshake, scope_of
-from tests.browser import FORM, LINK_FROM_AN_EMAIL, NAVIGATION, SCRIPT, Browser, set_cookies
+from tests.cookie_jar import FORM, LINK_FROM_AN_EMAIL, NAVIGATION, SCRIPT, Browser, set_cookies
 from tests.sessions.support import ANN, TAG, Clock, WatchedStore
 
 pytestmark = pytest.mark.anyio

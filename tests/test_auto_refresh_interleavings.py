@@ -13,7 +13,7 @@ import pytest
 
 from ductape_asgi import DuctapeMiddleware, Sessions, TagPolicy, new_access_key
 from tests.asgi_client import call
-from tests.browser import FORM, LINK_FROM_AN_EMAIL, SCRIPT, Browser
+from tests.cookie_jar import FORM, LINK_FROM_AN_EMAIL, SCRIPT, Browser
 from tests.sessions.support import TAG, Clock
 
 pytestmark = pytest.mark.anyio

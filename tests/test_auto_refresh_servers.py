@@ -15,7 +15,7 @@ import pytest
 
 from ductape_asgi import IssuedSession, new_access_key
 from tests import refreshing_app
-from tests.browser import checked
+from tests.cookie_jar import checked
 from tests.test_middleware_servers import DEADLINE, answers, free_port
 
 HERE = Path(__file__).parent

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from ductape_asgi import ConfigurationError, CookiePolicy, InvalidToken, IssuedSession, Sessions, new_access_key
 from ductape_asgi.cookies import add_cookies, expired_cookies, read_cookie, session_cookies
-from tests.browser import checked
+from tests.cookie_jar import checked
 
 NAME = "__Host-ductape"
 NOW = 1_800_000_000
@@ -304,3 +304,12 @@ async def test_without_cookies_there_are_none_to_set() -> None:
         ):
             with pytest.raises(ConfigurationError, match="CookiePolicy"):
                 attempt()
+
+
+def test_an_answer_with_tokens_says_to_no_cache_that_it_may_be_kept() -> None:
+    told = {"Cache-Control": "public", "CDN-Cache-Control": "max-age=600", "Surrogate-Control": "x", "Expires": "y"}
+    response = Response(headers={**told, "x-own": "kept"})
+    add_cookies(response, ["a=b"])
+    assert response.headers["cache-control"] == "no-store"
+    assert not {"cdn-cache-control", "surrogate-control", "expires"} & set(response.headers)
+    assert response.headers["x-own"] == "kept"

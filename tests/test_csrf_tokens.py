@@ -25,7 +25,7 @@ from ductape_asgi.csrf_tokens import CsrfTokens
 from ductape_asgi.keys import Keyring, load_access_keys
 from ductape_asgi.testing import AsyncVisitor
 from tests.asgi_client import Answer, App, bearer, call, cookie, handshake, scope_of
-from tests.browser import FORM, SCRIPT, Browser
+from tests.cookie_jar import FORM, SCRIPT, Browser
 from tests.sessions.support import ANN, TAG, Clock
 
 pytestmark = pytest.mark.anyio

@@ -6,7 +6,6 @@ It needs no script: each button is a form, answered by a redirect back to the li
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -48,6 +47,8 @@ class NotInList(InvalidData):
 
 #: Answers whose request it is, or raises; called once it is known that the answer matters.
 Ask = Callable[[], Awaitable[Holder]]
+#: Answers the ids of the sessions whose tokens came, however they stand; called when somebody signs out.
+Leaving = Callable[[], Awaitable[Collection[str]]]
 
 
 class FormTokens(Protocol):
@@ -109,7 +110,7 @@ def check_link(link: object, name: str) -> None:
     Raises:
         ConfigurationError: it is neither a path from the root nor an http URL.
     """
-    if not isinstance(link, str) or not link.startswith(("/", "https://", "http://")):
+    if not isinstance(link, str) or link[:2] in ("//", "/\\") or not link.startswith(("/", "https://", "http://")):
         raise ConfigurationError(f'{name}={link!r}: give a path such as "/login", or a URL with https://')
 
 
@@ -146,13 +147,15 @@ class Dashboard:
         except DuctapeError as error:
             return self.refuse(request, error)
 
-    async def act(self, request: Request, ask: Ask, *, allowed_origins: Collection[str] = ()) -> Response:
+    async def act(
+        self, request: Request, ask: Ask, leaving: Leaving, *, allowed_origins: Collection[str] = ()
+    ) -> Response:
         """``POST``: end a session, all others or this one, as the form's ``action`` says; then 303 to the list."""
         try:
             check_same_site(request.scope, allowed_origins)
             form = await read_form(request)
             if form.get("action") == "sign_out":
-                return await self._sign_out(form, ask)
+                return await self._sign_out(form, await leaving())
             return await self._end(form, await ask())
         except DuctapeError as error:
             return self.refuse(request, error)
@@ -187,18 +190,17 @@ class Dashboard:
             too_old=self._too_old(holder),
         )
 
-    async def _sign_out(self, form: Form, ask: Ask) -> Response:
+    async def _sign_out(self, form: Form, session_ids: Collection[str]) -> Response:
         # Whoever wants to be gone is gone from this browser, whether or not there is a session left to end.
-        with suppress(SessionError):
-            holder = await ask()
-            self._check_token(form, holder)
-            await self._sessions.revoke(tag=self._tag, session_id=holder.session_id)
+        for session_id in session_ids:
+            self._check_token(form, session_id)
+            await self._sessions.revoke(tag=self._tag, session_id=session_id)
         response = _back()
         self._sessions.clear_cookies(response)
         return response
 
     async def _end(self, form: Form, holder: Holder) -> Response:
-        self._check_token(form, holder)
+        self._check_token(form, holder.session_id)
         if self._too_old(holder):
             raise StepUpRequired(self._most_age or 0)
         if form.get("action") == "revoke":
@@ -226,9 +228,9 @@ class Dashboard:
             raise RevokedSession("the session was ended meanwhile") from None
         return _back("others")
 
-    def _check_token(self, form: Form, holder: Holder) -> None:
+    def _check_token(self, form: Form, session_id: str) -> None:
         if self._form_tokens is not None:
-            self._form_tokens.check(holder.session_id, (form["csrf_token"],) if "csrf_token" in form else ())
+            self._form_tokens.check(session_id, (form["csrf_token"],) if "csrf_token" in form else ())
 
     def _too_old(self, holder: Holder) -> bool:
         return self._most_age is not None and self._sessions.worker.clock() - holder.auth_time > self._most_age

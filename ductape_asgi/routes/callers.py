@@ -6,6 +6,7 @@ is looked at, ever.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -101,11 +102,15 @@ async def check_csrf_token(request: Request, options: RouteOptions, tokens: Toke
         CsrfRejected: it is not.
         SessionError: there are cookies, and none of them is genuine.
     """
-    if not wants_csrf_tokens(options) or tokens.bearer:
-        return
+    if wants_csrf_tokens(options) and not tokens.bearer:
+        check_header(request, options, await named_sessions(options, tokens))
+
+
+def check_header(request: Request, options: RouteOptions, session_ids: Iterable[str]) -> None:
+    """As `check_csrf_token`, for sessions that are known."""
     given = tuple(request.headers.getlist("x-csrf-token"))
     try:
-        for session_id in await named_sessions(options, tokens):
+        for session_id in session_ids if wants_csrf_tokens(options) else ():
             options.sessions.context().csrf_tokens.check(session_id, given)
     except CsrfRejected as rejected:
         note(options, "csrf.rejected", rejected)
@@ -175,6 +180,8 @@ async def caller_of(request: Request, options: RouteOptions, *, by_form: bool = 
     except (MissingToken, ExpiredToken):
         if tokens.refresh is None:
             raise
+        if len(await named_sessions(options, tokens)) > 1:
+            raise InvalidToken("the two cookies belong to different sessions") from None
         return await _holder(options, tokens.refresh)
     return Caller(session.session_id, session.identifier, session.auth_time.timestamp())
 
@@ -192,6 +199,8 @@ async def viewer_of(request: Request, options: RouteOptions) -> Caller:
     except (MissingToken, ExpiredToken):
         if tokens.refresh is None:
             raise
+        if len(await named_sessions(options, tokens)) > 1:
+            raise InvalidToken("the two cookies belong to different sessions") from None
         return await _holder(options, tokens.refresh)
     return Caller(session.session_id, session.identifier, session.auth_time.timestamp())
 
@@ -245,6 +254,28 @@ async def named_sessions(options: RouteOptions, tokens: Tokens) -> list[str]:
         refused = error
     if refused is not None and not found:
         raise refused
+    return list(dict.fromkeys(found))
+
+
+def brings_cookies(request: Request, options: RouteOptions) -> bool:
+    """Whether a cookie of our names is there, good or bad."""
+    try:
+        tokens = cookies_of(request, options)
+    except InvalidToken:
+        return True
+    return tokens.access is not None or tokens.refresh is not None
+
+
+async def leaving(request: Request, options: RouteOptions) -> list[str]:
+    """Ids of the sessions that somebody who signs out has cookies of: each genuine one counts, whatever else came."""
+    policy = options.sessions.cookies
+    found: list[str] = []
+    if options.mode == "bearer" or policy is None:
+        return found
+    for kind, name in (("access", policy.access_name), ("refresh", policy.refresh_name)):
+        with suppress(SessionError):
+            value = read_cookie(request.scope["headers"], name)
+            found += await named_sessions(options, Tokens(value) if kind == "access" else Tokens(None, value))
     return list(dict.fromkeys(found))
 
 

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from ..errors import ConfigurationError
 from ..pages.assets import serve_asset
 from ..pages.dashboard import Dashboard, DashboardOptions
-from .callers import caller_of, viewer_of, wants_csrf_tokens
+from .callers import caller_of, leaving, viewer_of, wants_csrf_tokens
 from .options import RouteOptions
 from .refusals import NotFound
 
@@ -42,7 +42,8 @@ class Page:
     async def act(self, request: Request, options: RouteOptions) -> Response:
         """``POST /dashboard``."""
         ask = partial(caller_of, request, options, by_form=True)
-        return await self._of(options).act(request, ask, allowed_origins=options.origins(request.scope))
+        gone = partial(leaving, request, options)
+        return await self._of(options).act(request, ask, gone, allowed_origins=options.origins(request.scope))
 
     async def asset(self, request: Request, options: RouteOptions) -> Response:
         """``GET /static/{name}``: stylesheet, script and icon."""

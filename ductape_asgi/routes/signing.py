@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
+from json import JSONDecodeError
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..credentials import Bearer
 from ..errors import (
     ConfigurationError,
-    ExpiredToken,
     InvalidToken,
     MissingToken,
-    RefreshReused,
-    RevokedSession,
-    SessionError,
 )
 from ..tickets import TICKET_TTL
 from .answers import issued_answer, json_answer, no_content, problem_answer, session_document, without_cookies
 from .bodies import bounded, json_object, text_in
 from .callers import (
-    Tokens,
     acting,
+    brings_cookies,
     check_csrf_token,
+    check_header,
     check_origin,
     cookies_of,
+    leaving,
     left_behind,
     named_sessions,
     note,
@@ -32,11 +32,8 @@ from .callers import (
     session_of,
 )
 from .options import RouteOptions, asked
-from .refusals import SignInRefused, TooManyAttempts
+from .refusals import BadBody, SignInRefused, TooManyAttempts
 from .throttle import LoginAttempt
-
-#: Why a refresh token is refused when its whole session is over, whoever holds newer tokens of it.
-_OVER = (RevokedSession, RefreshReused, ExpiredToken)
 
 
 async def login(request: Request, options: RouteOptions) -> Response:
@@ -67,7 +64,11 @@ async def _admitted(request: Request, options: RouteOptions) -> LoginAttempt:
         TooManyAttempts: it must not be made now.
     """
     read = options.login_identifier
-    identifier = None if read is None else await asked(read(request), "login_identifier")
+    identifier, unreadable = None, None
+    try:
+        identifier = None if read is None else await _of_body(read(request), "login_identifier")
+    except BadBody as bad:
+        unreadable = bad  # counts as an attempt, too
     if identifier is not None and not isinstance(identifier, str):
         raise ConfigurationError(f"login_identifier answers a string or None, not {type(identifier).__name__}")
     attempt = LoginAttempt(options.address_of(request.scope), identifier, options.now())
@@ -76,7 +77,21 @@ async def _admitted(request: Request, options: RouteOptions) -> LoginAttempt:
         refused = TooManyAttempts(wait)
         note(options, "login.refused", refused)
         raise refused
+    if unreadable is not None:
+        raise unreadable
     return attempt
+
+
+async def _of_body(answer: object, name: str) -> Any:
+    """What a function of the app's own answers that reads the body.
+
+    Raises:
+        BadBody: it took it for JSON, and it is none.
+    """
+    try:
+        return await asked(answer, name)
+    except (JSONDecodeError, UnicodeDecodeError):
+        raise BadBody("the body is not JSON in UTF-8") from None
 
 
 async def _authenticated(request: Request, options: RouteOptions) -> tuple[str | None, Any]:
@@ -88,7 +103,7 @@ async def _authenticated(request: Request, options: RouteOptions) -> tuple[str |
     """
     if options.authenticate is None:
         raise ConfigurationError("there is no sign-in here: give session_routes(..., authenticate=...)")
-    answer = await asked(options.authenticate(request), "authenticate")
+    answer = await _of_body(options.authenticate(request), "authenticate")
     if answer is None:
         refused = SignInRefused("authenticate answered None")
         note(options, "login.refused", refused)
@@ -101,15 +116,12 @@ async def _authenticated(request: Request, options: RouteOptions) -> tuple[str |
 async def refresh(request: Request, options: RouteOptions) -> Response:
     """``POST /refresh``: the next tokens, where the ones before were."""
     check_origin(request, options)
-    try:
-        issued = await options.sessions.refresh(
-            tag=options.tag,
-            refresh_token=await _refresh_token(request, options),
-            client=options.client_of(request.scope),
-        )
-    except _OVER as over:
-        # Only now: any other refusal may be the loser's of a race whose winner has good cookies.
-        return without_cookies(options, problem_answer(over))
+    # A refusal removes no cookies: it may be late, and those of a sign-in meanwhile would go.  Dead ones harm nobody.
+    issued = await options.sessions.refresh(
+        tag=options.tag,
+        refresh_token=await _refresh_token(request, options),
+        client=options.client_of(request.scope),
+    )
     return issued_answer(options, issued)
 
 
@@ -125,21 +137,26 @@ async def _refresh_token(request: Request, options: RouteOptions) -> str | None:
 
 async def logout(request: Request, options: RouteOptions) -> Response:
     """``POST /logout``: the session ends, even when its access token has expired; again and again, if you like."""
-    try:
-        tokens = await _leaving(request, options)
-        for session_id in await named_sessions(options, tokens):
-            await options.sessions.revoke(tag=options.tag, session_id=session_id)
-    except SessionError as refused:
-        # Whoever wants to be gone is gone from this browser.
-        return without_cookies(options, problem_answer(refused))
+    if options.mode == "bearer" or Bearer().token(request.scope) is not None:
+        # One that is refused says nothing of the cookies beside it: those stay.
+        session_ids = await _leaving_with_tokens(request, options)
+    else:
+        check_origin(request, options)
+        session_ids = await leaving(request, options)
+        check_header(request, options, session_ids)
+        if not session_ids and brings_cookies(request, options):
+            return without_cookies(options, problem_answer(InvalidToken("none of the cookies is of a session here")))
+    for session_id in session_ids:
+        await options.sessions.revoke(tag=options.tag, session_id=session_id)
+    # Whoever wants to be gone is gone from this browser.
     return without_cookies(options, no_content())
 
 
-async def _leaving(request: Request, options: RouteOptions) -> Tokens:
+async def _leaving_with_tokens(request: Request, options: RouteOptions) -> list[str]:
     tokens = await acting(request, options)
-    if options.mode == "bearer" and tokens.access is None and tokens.refresh is None:
+    if tokens.access is None and tokens.refresh is None:
         raise MissingToken("give the access token, or the refresh token in the body")
-    return tokens
+    return await named_sessions(options, tokens)
 
 
 async def ticket(request: Request, options: RouteOptions) -> Response:

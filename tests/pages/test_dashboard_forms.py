@@ -167,6 +167,9 @@ class Direct:
     async def _ask(self) -> Caller:
         return self._holder
 
+    async def _leaving(self) -> list[str]:
+        return [self._holder.session_id]
+
     async def press(self, form: dict[str, str], site: bytes = b"same-origin") -> int:
         headers = [(b"content-type", b"application/x-www-form-urlencoded"), (b"sec-fetch-site", site)]
         body = {"type": "http.request", "body": urlencode(form).encode()}
@@ -175,7 +178,7 @@ class Direct:
             return body
 
         scope = {"type": "http", "method": "POST", "headers": headers, "query_string": b""}
-        return (await self._dashboard.act(Request(scope, receive), self._ask)).status_code
+        return (await self._dashboard.act(Request(scope, receive), self._ask, self._leaving)).status_code
 
     async def forms(self) -> list[dict[str, str]]:
         page = await self._dashboard.show(Request({"type": "http", "headers": [], "query_string": b""}), self._ask)

@@ -17,6 +17,7 @@ from ductape_asgi import (
     MissingToken,
     RevokedSession,
     Session,
+    SessionLimitReached,
     Sessions,
     StoreUnavailable,
     TagPolicy,
@@ -245,3 +246,15 @@ async def test_an_anonymous_session_has_tickets_too(make_sessions: MakeSessions)
     sessions = await make_sessions(tags=[TagPolicy("cart", anonymous=True)])
     issued = await sessions.start(tag="cart", data={})
     assert (await redeem(sessions, await sessions.ticket(tag="cart", session_id=issued.session_id), "cart")).data == {}
+
+
+async def test_a_session_has_so_many_tickets_at_once(sessions: Sessions, clock: Clock) -> None:
+    issued = await sessions.start(tag=TAG, data=ANN)
+    for _ in range(32):
+        await sessions.ticket(tag=TAG, session_id=issued.session_id)
+    with pytest.raises(SessionLimitReached):
+        await sessions.ticket(tag=TAG, session_id=issued.session_id)
+    other = await sessions.start(tag=TAG, data=ANN)
+    await sessions.ticket(tag=TAG, session_id=other.session_id)
+    clock.advance(31)
+    await sessions.ticket(tag=TAG, session_id=issued.session_id)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from ductape_asgi import CookiePolicy, Sessions, TagPolicy, new_access_key
-from tests.browser import FORM, Browser, set_cookies
+from tests.cookie_jar import FORM, Browser, set_cookies
 from tests.integrations.conformance.front_ends import FRONT_ENDS
 from tests.sessions.support import ANN, TAG, Clock
 
