@@ -3,6 +3,7 @@
 #   make demo [PORT=8000]   serve the example app on loopback
 #   make test               all tests, with branch coverage
 #   make browser            the tests that need a real browser; installs Debian's chromium if it may
+#   make redis7             the tests of the Redis store on the oldest server it supports
 #   make recount            operators' figures against a recount of 10,000 sessions, on each store
 #   make images             the pictures in docs/images, made anew
 #   make faults             the fault matrix: what breaks, on every store, with real servers
@@ -19,7 +20,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test browser examples faults soak recount images check bench docs clean
+.PHONY: help demo test browser examples redis7 faults soak recount images check bench docs clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -51,6 +52,13 @@ $(VENV)/typescript: $(VENV)/.browser
 browser: $(VENV)/.browser $(VENV)/typescript
 	@command -v $(CHROMIUM) >/dev/null || tests/browser/get-chromium
 	$(BIN)/pytest --quiet tests/browser $(ARGS)
+
+REDIS7 := $(or $(DUCTAPE_TEST_REDIS_BINARY),/usr/bin/redis-server)
+
+redis7: $(VENV)/.dev
+	@test -x $(REDIS7) || tests/stores/get-redis
+	$(REDIS7) --version
+	DUCTAPE_TEST_REDIS_BINARY=$(REDIS7) $(BIN)/pytest --quiet --numprocesses 2 --dist worksteal tests/stores tests/sessions -k redis $(ARGS)
 
 recount: $(VENV)/.dev
 	DUCTAPE_RECOUNT=10000 $(BIN)/pytest --quiet tests/sessions/test_stats.py -k 'recount and asyncio and one' $(ARGS)
