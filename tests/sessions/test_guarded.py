@@ -287,7 +287,7 @@ async def test_what_operators_ask_for_may_take_longer_and_harms_nobody_elses_cal
         assert await took(partial(SURVEYS[name], guarded)) == pytest.approx(UNHURRIED)
     assert guarded.circuit.state == "closed"
     store.silent = {"verify"}
-    assert await took(partial(look, guarded)) == pytest.approx(1.0)
+    assert await took(partial(look, guarded)) == pytest.approx(DEADLINE)
 
 
 @pytest.mark.parametrize("name", SURVEYS)
