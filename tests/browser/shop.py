@@ -112,7 +112,8 @@ class Shop:
         ]
         self._app = Starlette(
             routes=routes,
-            middleware=[Middleware(DuctapeMiddleware, sessions=self.sessions, tag=TAG)],
+            # The script is to do it; where the middleware does it too, it has nothing to do.
+            middleware=[Middleware(DuctapeMiddleware, sessions=self.sessions, tag=TAG, auto_refresh=False)],
         )
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
