@@ -20,7 +20,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test again browser examples redis7 faults soak recount images check bench docs clean
+.PHONY: help demo test browser examples redis7 faults soak recount images check bench docs clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -36,10 +36,6 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.dev
 	$(BIN)/pytest --numprocesses 2 --dist worksteal --cov --cov-report term --ignore tests/faults $(ARGS)
-
-# What failed in the last run of `make test`, once more and one by one.
-again: $(VENV)/.dev
-	$(BIN)/pytest --last-failed --last-failed-no-failures none --ignore tests/faults $(ARGS)
 
 # Times are measured: no more cells at once than there are processors.  All of a store share its servers.
 faults: $(VENV)/.dev
