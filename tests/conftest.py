@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests import redis_servers
+from tests.patience import be_patient
 from tests.servers import PostgresServer, ask_postgres, running_postgres
 
 #: They have an environment of their own: `make examples`.
@@ -23,6 +24,12 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("ductape")
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of what stores promise, and not of how soon: none gives up because the machine is busy."""
+    be_patient(monkeypatch)
 
 
 @pytest.fixture(params=["asyncio", "trio"])

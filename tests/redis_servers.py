@@ -16,10 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-import pytest
 import redis
-
-from ductape_asgi.stores.redis import node, opened
 
 _PATIENCE = 30.0
 _PREFIX = "ductape-test-"
@@ -57,12 +54,6 @@ def wait_for(what: str, condition: Callable[[], Any]) -> None:
 def fresh(url: str) -> str:
     """The same place, with keys that no other test has."""
     return f"{url}{'&' if '?' in url else '?'}prefix={_PREFIX}{secrets.token_hex(4)}"
-
-
-def be_patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the driver wait for as long as a busy machine takes, where a test is about something else."""
-    for module, name in ((node, "CONNECT_TIMEOUT"), (node, "COMMAND_TIMEOUT"), (opened, "LONGEST_WAIT")):
-        monkeypatch.setattr(module, name, 60.0)
 
 
 def flush(url: str) -> None:

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from ductape_asgi import Sessions, new_access_key
-from ductape_asgi.stores import guarded
 from ductape_asgi.stores.memory import MemoryStore
-from ductape_asgi.stores.postgres import PostgresStore, pool
+from ductape_asgi.stores.postgres import PostgresStore
 from ductape_asgi.stores.redis import RedisStore
 from ductape_asgi.stores.sqlite import SQLiteStore
-from tests.redis_servers import be_patient, fresh
+from tests.patience import be_patient
+from tests.redis_servers import fresh
 
 from .support import Clock, WatchedStore
 
@@ -61,15 +61,11 @@ def _asks_too_much(item: pytest.Item) -> bool:
 @pytest.fixture(params=["memory", "sqlite", *REMOTE])
 def make_store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeStore:
     """One more way into the one store of this test."""
+    # These tests are about what is promised, and not about how soon; the machine may be busy.
+    be_patient(monkeypatch)
     if request.param == "memory":
         memory = MemoryStore()
         return lambda: WatchedStore(memory)
-    if request.param in REMOTE:
-        # These tests are about what is promised, and not about how soon; the machine may be busy.
-        be_patient(monkeypatch)
-        monkeypatch.setattr(pool, "PATIENCE", 60.0)
-        monkeypatch.setattr(guarded, "DEADLINE", 60.0)
-        monkeypatch.setattr(guarded, "HURRIED", 60.0)
     if request.param == "redis":
         url = fresh(request.getfixturevalue("redis_url"))
         return lambda: WatchedStore(RedisStore(url))

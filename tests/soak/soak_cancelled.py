@@ -16,10 +16,9 @@ from typing import Any
 import pytest
 
 from ductape_asgi import IssuedSession, Sessions, TagPolicy, new_access_key
-from ductape_asgi.stores import guarded
-from ductape_asgi.stores.postgres import PostgresStore, pool
+from ductape_asgi.stores.postgres import PostgresStore
 from ductape_asgi.stores.redis import RedisStore
-from tests.redis_servers import be_patient, fresh
+from tests.redis_servers import fresh
 from tests.stores.cancelled_calls import (
     assert_postgres_pool_whole,
     assert_redis_pools_whole,
@@ -27,7 +26,11 @@ from tests.stores.cancelled_calls import (
     storm,
 )
 
-pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.usefixtures("patient"),
+    pytest.mark.parametrize("anyio_backend", ["asyncio"]),
+]
 
 CALLS = 100_000
 #: A cluster differs in the pipelines and pools of several nodes only.
@@ -35,15 +38,6 @@ ON_A_CLUSTER = 10_000
 TAG, LIMITED = "user-session", "limited-session"
 PEOPLE = 40
 SIZE = 6
-
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The callers leave by themselves; a busy machine shall not turn them away before."""
-    be_patient(monkeypatch)
-    monkeypatch.setattr(pool, "PATIENCE", 60.0)
-    monkeypatch.setattr(guarded, "DEADLINE", 60.0)
-    monkeypatch.setattr(guarded, "HURRIED", 60.0)
 
 
 @asynccontextmanager

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from ductape_asgi.stores import guarded
 from ductape_asgi.stores.memory import MemoryStore
-from ductape_asgi.stores.postgres import PostgresStore, pool
+from ductape_asgi.stores.postgres import PostgresStore
 from ductape_asgi.stores.redis import RedisStore
 from ductape_asgi.stores.sqlite import SQLiteStore
-from tests.redis_servers import be_patient, fresh
+from tests.patience import be_patient
+from tests.redis_servers import fresh
 from tests.sessions.broken_stores import Careless, Forgetful, Generous, Tireless, Trusting
 from tests.sessions.histories import MANY, hold
 
@@ -34,8 +34,6 @@ def make_store(
 ) -> Iterator[Callable[[], Any]]:
     """One more way into one store.  What is said here is what must come out, and not how soon."""
     be_patient(monkeypatch)
-    for module, name in ((pool, "PATIENCE"), (guarded, "DEADLINE"), (guarded, "HURRIED")):
-        monkeypatch.setattr(module, name, 60.0)
     if request.param == "memory":
         memory = MemoryStore()
         yield lambda: memory

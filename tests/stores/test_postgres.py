@@ -8,6 +8,7 @@ from ductape_asgi.stores.postgres import PostgresStore
 from ductape_asgi.testing import StoreContract
 
 
+@pytest.mark.usefixtures("patient")
 class TestPostgresStore(StoreContract):
     @pytest.fixture
     def anyio_backend(self) -> str:

@@ -69,12 +69,6 @@ async def own_store(postgres_own_server: PostgresServer) -> AsyncIterator[Postgr
     await store.close()
 
 
-@pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For tests that ask much at once, on machines that stall."""
-    monkeypatch.setattr(pool, "PATIENCE", 60.0)
-
-
 def pool_of(store: PostgresStore) -> pool.Pool:
     return store._here().pool
 

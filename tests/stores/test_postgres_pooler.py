@@ -30,6 +30,7 @@ def through(pooler: TransactionPooler, schema: str, **options: str) -> PostgresS
     return PostgresStore(f"postgresql://postgres@127.0.0.1:{pooler.port}/postgres?ductape_schema={schema}{query}")
 
 
+@pytest.mark.usefixtures("patient")
 class TestPostgresStoreBehindAPooler(StoreContract):
     @pytest.fixture
     async def store(self, pooler: TransactionPooler, postgres_schema: str) -> AsyncIterator[PostgresStore]:

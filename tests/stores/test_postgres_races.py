@@ -42,9 +42,8 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-async def workers(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Workers]:
+async def workers(postgres_url: str, patient: None) -> AsyncIterator[Workers]:
     # Thousands of steps at once wait for longer than one is worth waiting for; here none may be turned away.
-    monkeypatch.setattr(pool, "PATIENCE", 60.0)
     workers = [PostgresStore(postgres_url, pool_size=8) for _ in range(4)]
     for worker in workers:
         await worker.open()

@@ -11,6 +11,7 @@ from ductape_asgi.testing import StoreContract
 from tests.redis_servers import fresh
 
 
+@pytest.mark.usefixtures("patient")
 class OnAsyncio(StoreContract):
     @pytest.fixture
     def anyio_backend(self) -> str:

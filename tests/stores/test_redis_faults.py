@@ -35,7 +35,8 @@ from ductape_asgi.testing.contract.records import (
     start,
     start_limited,
 )
-from tests.redis_servers import Server, be_patient, fresh, running
+from tests.patience import be_patient
+from tests.redis_servers import Server, fresh, running
 from tests.stores.cancelled_calls import assert_redis_pools_whole, storm
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]

@@ -19,7 +19,8 @@ from ductape_asgi.stores.redis import RedisStore, listener
 from ductape_asgi.stores.redis.keys import shard_of_subject
 from ductape_asgi.stores.redis.scripts import LOG_KEPT
 from ductape_asgi.testing.contract.records import ANN, NOW, REALM, TAG, page_of, position, read, start, start_limited
-from tests.redis_servers import SentinelTrio, Server, be_patient, cluster, cluster_url, fresh, running
+from tests.patience import be_patient
+from tests.redis_servers import SentinelTrio, Server, cluster, cluster_url, fresh, running
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
 

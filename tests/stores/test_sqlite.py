@@ -9,6 +9,7 @@ from ductape_asgi.stores.sqlite import SQLiteStore
 from ductape_asgi.testing import StoreContract
 
 
+@pytest.mark.usefixtures("patient")
 class TestSQLiteStore(StoreContract):
     @pytest.fixture
     async def store(self, tmp_path: Path) -> AsyncIterator[SQLiteStore]:

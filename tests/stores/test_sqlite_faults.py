@@ -42,12 +42,6 @@ pytestmark = pytest.mark.anyio
 Lock = Callable[[], AbstractContextManager[None]]
 
 
-@pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For tests whose lock is short, on machines that stall for longer."""
-    monkeypatch.setattr(writer, "PATIENCE", 30.0)
-
-
 def whole(path: Path) -> bool:
     with closing(sqlite3.connect(path)) as connection:
         return connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

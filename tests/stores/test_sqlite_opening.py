@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import sqlite3
@@ -10,9 +11,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -240,6 +242,34 @@ async def test_a_file_that_stays_locked_is_unavailable(path: Path, monkeypatch: 
         connection.execute("BEGIN EXCLUSIVE")
         with pytest.raises(StoreUnavailable):
             await SQLiteStore(path).open()
+
+
+class _Slow(sqlite3.Connection):
+    """Lets another process open the same file between any two of its own statements."""
+
+    meanwhile: Callable[[], None] = staticmethod(lambda: None)
+
+    def execute(self, *args: Any) -> sqlite3.Cursor:
+        self.meanwhile()
+        return super().execute(*args)
+
+
+@pytest.mark.parametrize("before", range(1, 7))
+def test_a_file_is_not_taken_for_another_applications_while_a_process_makes_its_tables(
+    path: Path, monkeypatch: pytest.MonkeyPatch, before: int
+) -> None:
+    monkeypatch.setattr(database, "OPEN_PATIENCE", 0.0)
+    path.touch()
+    statements = itertools.count(1)
+
+    def open_too() -> None:
+        if next(statements) == before:
+            with suppress(StoreUnavailable):
+                database.prepare(str(path))
+
+    with closing(sqlite3.connect(path, isolation_level=None, factory=_Slow)) as connection:
+        connection.meanwhile = open_too
+        database._check_file(connection, str(path))
 
 
 async def test_a_migration_keeps_what_is_there(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

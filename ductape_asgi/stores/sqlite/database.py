@@ -52,7 +52,7 @@ def prepare(path: str) -> None:
     with _explained(path):
         connection = connect(path)
         try:
-            _check_file(connection, path)
+            _patiently(lambda: _check_file(connection, path))
             _patiently(lambda: _use_wal(connection, path))
             _patiently(lambda: _migrate(connection, path))
         finally:
@@ -156,8 +156,13 @@ def _check_file(connection: sqlite3.Connection, path: str) -> None:
     def pragma(name: str) -> Any:
         return connection.execute(f"PRAGMA {name}").fetchone()[0]
 
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    application, version = pragma("application_id"), pragma("user_version")
+    # In one transaction: another process may be making the tables at this moment.
+    connection.execute("BEGIN")
+    try:
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        application, version = pragma("application_id"), pragma("user_version")
+    finally:
+        connection.execute("ROLLBACK")
     if application != APPLICATION_ID and (tables or version or application):
         raise ConfigurationError(
             f"this SQLite file belongs to another application: give sessions a file of their own ({path})"
