@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Generator, Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests import redis_servers
 from tests.patience import be_patient
-from tests.servers import PostgresServer, ask_postgres, running_postgres
+from tests.servers import PostgresServer, running_postgres
 
 #: They have an environment of their own: `make examples`.
 collect_ignore = ["examples"]
@@ -24,6 +25,22 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("ductape")
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Do not trace what is marked ``no_cover``: it repeats lines that others cover, and is three times as fast.
+
+    By itself pytest-cov stops its own measuring only; in one of several workers, coverage has begun before it.
+    """
+    if item.get_closest_marker("no_cover") is None:
+        return (yield)
+    tracing = sys.gettrace()
+    sys.settrace(None)
+    try:
+        return (yield)
+    finally:
+        sys.settrace(tracing)
 
 
 @pytest.fixture
@@ -51,13 +68,24 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield server.url()
 
 
+@pytest.fixture(scope="session")
+def do_on_postgres(postgres_server: str) -> Iterator[Callable[[str], object]]:
+    """Does a statement, on one connection that stays: to make one takes longer than most tests."""
+    import asyncpg
+
+    with asyncio.Runner() as runner:
+        connection = runner.run(asyncpg.connect(postgres_server))
+        yield lambda statement: runner.run(connection.execute(statement))
+        runner.run(connection.close())
+
+
 @pytest.fixture
-def postgres_schema(postgres_server: str) -> Iterator[str]:
+def postgres_schema(do_on_postgres: Callable[[str], object]) -> Iterator[str]:
     """The name of an empty schema of the test's own."""
     name = f"test_{secrets.token_hex(6)}"
-    asyncio.run(ask_postgres(postgres_server, f"CREATE SCHEMA {name}"))
+    do_on_postgres(f"CREATE SCHEMA {name}")
     yield name
-    asyncio.run(ask_postgres(postgres_server, f"DROP SCHEMA IF EXISTS {name} CASCADE"))
+    do_on_postgres(f"DROP SCHEMA IF EXISTS {name} CASCADE")
 
 
 @pytest.fixture

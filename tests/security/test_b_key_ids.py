@@ -96,6 +96,7 @@ async def test_b7_a_kid_with_line_breaks_does_not_add_lines_to_the_log(
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])  # once is enough; F8 floods on the other loop
+@pytest.mark.no_cover  # as `test_f_flood`
 async def test_b2_a_flood_of_unknown_kids_asks_nobody_and_leaves_nothing_behind(
     forge: Forge, caplog: pytest.LogCaptureFixture
 ) -> None:
