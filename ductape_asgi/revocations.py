@@ -152,9 +152,14 @@ class Feed:
         return reading
 
     async def _read_after(self, begun: int, within: float) -> None:
-        """Share a reading that began after the `begun`-th, or make one."""
+        """Share a reading that began after the `begun`-th, or make one: either `within` so many seconds."""
+        until = anyio.current_time() + within
         while (reading := self._under_way()) is not None:
-            await reading.wait()
+            with anyio.move_on_after(until - anyio.current_time()) as waiting:
+                await reading.wait()
+            if waiting.cancelled_caught:
+                self._store.fell_silent()
+                raise StoreUnavailable("the session store's log did not answer in time; try again")
             if reading.ended and reading.number > begun:
                 if reading.error is not None:
                     raise reading.error.with_traceback(None)

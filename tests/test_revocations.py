@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from array import array
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -10,11 +11,13 @@ import anyio
 import pytest
 
 from ductape_asgi.cache import VerifiedTokens
+from ductape_asgi.errors import StoreUnavailable
 from ductape_asgi.models import LogPage, Position
 from ductape_asgi.revocations import Feed
-from ductape_asgi.stores.guarded import GuardedStore
+from ductape_asgi.stores.guarded import DEADLINE, GuardedStore
 from ductape_asgi.stores.memory import MemoryStore
 from ductape_asgi.testing.contract.records import NOW, REALM, TAG, start
+from tests.sessions import virtual_time
 
 
 class Log(MemoryStore):
@@ -83,6 +86,42 @@ async def test_who_wants_proof_shares_a_reading_under_way_and_who_was_woken_want
     assert proven == [True] * 20
     assert log.read == 2
     assert feed.position == (await log.log_since(None)).position
+
+
+class Announcing(Log):
+    """Its word is ahead of its log, as while another process writes."""
+
+    word = memoryview(array("Q", [7]))
+
+    def announced(self) -> memoryview:
+        return self.word
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", [virtual_time.backend("asyncio"), virtual_time.backend("trio")])
+async def test_who_wants_proof_waits_for_several_readings_no_longer_than_for_one() -> None:
+    log, now = Announcing(), anyio.current_time
+    feed = Feed(GuardedStore(log, now), VerifiedTokens(10), max_staleness=5, clock=now, elapsed=now)
+    travels = iter([0.4, 3600.0, 3600.0])
+
+    async def travel() -> None:
+        await anyio.sleep(next(travels))
+
+    log.travel = travel
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(feed.catch_up)
+        await turns()
+        tasks.start_soon(follow, feed)
+        await turns()
+        began = now()
+        assert not await feed.prove()
+        assert now() - began <= DEADLINE
+
+
+async def follow(feed: Feed) -> None:
+    """As the follower does when it is woken: a reading that begins as soon as the one under way has ended."""
+    with pytest.raises(StoreUnavailable):
+        await feed.catch_up()
 
 
 def test_an_older_question_that_is_answered_later_undoes_nothing(log: Log, feed: Feed, time: list[float]) -> None:
