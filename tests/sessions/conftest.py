@@ -38,8 +38,15 @@ REMOTE = ("redis", "postgres")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Take out what cannot be: those stores on trio, and what they do not promise (see `test_elsewhere`)."""
-    items[:] = [item for item in items if not _on_remote(item) or not (_on_trio(item) or _asks_too_much(item))]
+    """Take out what cannot be: those stores on trio, and what they do not promise (see `test_elsewhere`).
+
+    And what would say the same of each.
+    """
+    items[:] = [
+        item
+        for item in items
+        if not (_on_remote(item) and (_on_trio(item) or _asks_too_much(item))) and not _says_the_same(item)
+    ]
 
 
 def _given(item: pytest.Item) -> dict[str, object]:
@@ -52,6 +59,10 @@ def _on_remote(item: pytest.Item) -> bool:
 
 def _on_trio(item: pytest.Item) -> bool:
     return "trio" in _given(item).values()
+
+
+def _says_the_same(item: pytest.Item) -> bool:
+    return item.get_closest_marker("any_store") is not None and _given(item).get("make_store") != "memory"
 
 
 def _asks_too_much(item: pytest.Item) -> bool:

@@ -118,6 +118,7 @@ LIST_MUTATIONS: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize("mutation", DICT_MUTATIONS)
 @pytest.mark.parametrize("where", [lambda data: data, lambda data: data["dict"]["a"], lambda data: data["list"][2]])
+@pytest.mark.any_store
 async def test_dicts_cannot_be_changed(session: Session[Any], mutation: str, where: Callable[[Any], Any]) -> None:
     with pytest.raises((TypeError, AttributeError)):
         DICT_MUTATIONS[mutation](where(session.data))
@@ -128,6 +129,7 @@ async def test_dicts_cannot_be_changed(session: Session[Any], mutation: str, whe
 @pytest.mark.parametrize(
     "where", [lambda data: data["list"], lambda data: data["list"][1], lambda data: data["dict"]["a"]["b"]]
 )
+@pytest.mark.any_store
 async def test_lists_cannot_be_changed(session: Session[Any], mutation: str, where: Callable[[Any], Any]) -> None:
     with pytest.raises(TypeError):
         LIST_MUTATIONS[mutation](where(session.data))
@@ -152,6 +154,7 @@ async def test_changing_what_start_was_given_changes_no_session(sessions: Sessio
 
 
 @pytest.mark.parametrize("name", ["session_id", "identifier", "roles", "data", "expires_at", "brand_new"])
+@pytest.mark.any_store
 async def test_a_session_cannot_be_changed(session: Session[Any], name: str) -> None:
     with pytest.raises(AttributeError):
         setattr(session, name, "x")
@@ -194,6 +197,7 @@ class Odd:
     ids=repr,
 )
 @pytest.mark.parametrize("place", [lambda value: value, lambda value: [value], lambda value: {"deep": [{"x": value}]}])
+@pytest.mark.any_store
 async def test_what_json_cannot_hold_is_invalid_data(sessions: Sessions, value: Any, place: Any) -> None:
     with pytest.raises(InvalidData):
         await sessions.start(tag=TAG, data={**ANN, "value": place(value)})
@@ -204,6 +208,7 @@ async def test_what_json_cannot_hold_is_invalid_data(sessions: Sessions, value: 
 
 
 @pytest.mark.parametrize("data", [None, [], "text", 7, [("userId", "ann")], b"{}"])
+@pytest.mark.any_store
 async def test_data_that_is_no_dict_is_invalid(sessions: Sessions, data: Any) -> None:
     with pytest.raises(InvalidData):
         await sessions.start(tag=TAG, data=data)
@@ -242,6 +247,7 @@ async def test_the_identifier_of_an_issued_session_is_that_of_its_session(sessio
 @pytest.mark.parametrize(
     "inner", [{"SECRET-KEY": object()}, {"a": {"SECRET-KEY": object()}}, [{"SECRET-KEY": [object()]}], [{"a": {1: 2}}]]
 )
+@pytest.mark.any_store
 async def test_what_json_cannot_hold_is_named_by_its_place_at_the_top(sessions: Sessions, inner: Any) -> None:
     """Keys further in may be data, such as the addresses in a dict of them."""
     with pytest.raises(InvalidData, match=r"data\.cart") as caught:

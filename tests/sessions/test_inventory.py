@@ -82,6 +82,7 @@ async def test_nobody_has_an_empty_page(sessions: Sessions) -> None:
 
 
 @pytest.mark.parametrize("limit", [0, -1, 1001, True, 1.0, "10", None])
+@pytest.mark.any_store
 async def test_a_limit_out_of_range_is_invalid_data(sessions: Sessions, limit: Any) -> None:
     with pytest.raises(InvalidData, match="limit"):
         await sessions.list(tag=TAG, identifier="ann", limit=limit)
@@ -166,6 +167,7 @@ async def test_revoking_an_unknown_session_does_nothing(sessions: Sessions, sess
 
 
 @pytest.mark.parametrize("session_id", [None, 7, b"x", ["x"]])
+@pytest.mark.any_store
 async def test_a_session_id_that_is_no_text_is_invalid_data(sessions: Sessions, session_id: Any) -> None:
     with pytest.raises(InvalidData, match="session_id"):
         await sessions.revoke(tag=TAG, session_id=session_id)
@@ -233,6 +235,7 @@ async def test_revoke_all_counts_only_live_sessions(make_sessions: MakeSessions,
 
 
 @pytest.mark.parametrize("identifier", ["", None, True, 1.5, ["ann"]])
+@pytest.mark.any_store
 async def test_who_is_no_one_is_invalid_data(sessions: Sessions, identifier: Any) -> None:
     for verb in (sessions.list, sessions.revoke_all):
         with pytest.raises(InvalidData, match="identifier"):

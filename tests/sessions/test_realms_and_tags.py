@@ -66,6 +66,7 @@ async def test_workers_that_are_at_home_in_other_realms_read_each_others_tokens(
 
 
 @pytest.mark.parametrize("name", ["Shop", "", "a" * 65, "a b", "a:b", "ä", "a/b", 7, "a\n"])
+@pytest.mark.any_store
 async def test_a_bad_realm_is_a_configuration_error(sessions: Sessions, name: Any) -> None:
     for realm in ({"product": name}, {"env": name}):
         with pytest.raises(ConfigurationError, match=next(iter(realm))):
@@ -93,6 +94,7 @@ VERBS: dict[str, Callable[[Sessions, str], Any]] = {
 
 
 @pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.any_store
 async def test_with_tags_configured_any_other_is_a_configuration_error(make_sessions: MakeSessions, verb: str) -> None:
     sessions = await make_sessions(tags=[TagPolicy(TAG), TagPolicy("checkout-session")])
     for other in ("admin-session", "USER-SESSION", "", None, 7):
@@ -102,6 +104,7 @@ async def test_with_tags_configured_any_other_is_a_configuration_error(make_sess
 
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("tag", ["", " ", "a b", "a" * 65, "-a", ".a", "ä", None, 7, "a\n"])
+@pytest.mark.any_store
 async def test_what_is_no_tag_is_a_configuration_error(sessions: Sessions, verb: str, tag: Any) -> None:
     with pytest.raises(ConfigurationError, match="tag"):
         await VERBS[verb](sessions, tag)

@@ -98,6 +98,7 @@ async def test_each_access_answers_a_fresh_instance(typed: Sessions, kind: Any) 
 
 
 @pytest.mark.parametrize("bad", [{**GOOD, "age": "thirty"}, {"userId": "ann", "roles": []}, {**GOOD, "roles": [1]}])
+@pytest.mark.any_store
 async def test_data_that_fails_its_schema_is_invalid_at_start_and_update(typed: Sessions, bad: dict[str, Any]) -> None:
     with pytest.raises(InvalidData):
         await typed.start(tag=TAG, data=bad)
@@ -107,6 +108,7 @@ async def test_data_that_fails_its_schema_is_invalid_at_start_and_update(typed: 
     assert field_of((await typed.verify(tag=TAG, token=issued.token)).data, "age") == 30
 
 
+@pytest.mark.any_store
 async def test_invalid_data_names_the_field_and_not_the_value(typed: Sessions) -> None:
     with pytest.raises(InvalidData, match="age") as caught:
         await typed.start(tag=TAG, data={**GOOD, "age": "secret-value"})
@@ -166,6 +168,7 @@ def test_the_fields_of_models_in_lists_are_named_in_full() -> None:
             TagPolicy(TAG, schema=kind).codec.dump({"listed": [{"shoe-size": 1}, {"shoe-size": "x"}]})
 
 
+@pytest.mark.any_store
 async def test_an_instance_of_something_else_is_invalid(typed: Sessions) -> None:
     class Other(pydantic.BaseModel):
         userId: str = "ann"  # noqa: N815

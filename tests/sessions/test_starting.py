@@ -70,6 +70,7 @@ async def test_expires_in_is_at_most_a_day(sessions: Sessions) -> None:
 
 
 @pytest.mark.parametrize("expires_in", [0, -1, 1.5, True, "soon", "", timedelta(milliseconds=1500), float("nan")])
+@pytest.mark.any_store
 async def test_what_is_no_duration_is_refused_and_named(sessions: Sessions, expires_in: object) -> None:
     with pytest.raises(ConfigurationError, match="expires_in"):
         await sessions.start(tag=TAG, data=ANN, expires_in=expires_in)  # type: ignore[arg-type]
@@ -147,6 +148,7 @@ async def test_a_client_of_another_kind_is_invalid_data(sessions: Sessions) -> N
 
 
 @pytest.mark.parametrize("token", [None, ""])
+@pytest.mark.any_store
 async def test_no_token_is_missing(sessions: Sessions, token: str | None) -> None:
     with pytest.raises(MissingToken):
         await sessions.verify(tag=TAG, token=token)
@@ -157,6 +159,7 @@ async def test_no_token_is_missing(sessions: Sessions, token: str | None) -> Non
 
 
 @pytest.mark.parametrize("token", [b"token", 7, 0, False, ["a"], {"token": "x"}, object()])
+@pytest.mark.any_store
 async def test_a_token_that_is_no_str_is_invalid(sessions: Sessions, token: object) -> None:
     with pytest.raises(InvalidToken):
         await sessions.verify(tag=TAG, token=token)  # type: ignore[arg-type]

@@ -46,12 +46,14 @@ async def test_a_given_identifier_goes_before_the_selector(sessions: Sessions) -
 
 
 @pytest.mark.parametrize("data", [{}, {"userId": None}, {"user": {"id": "ann"}}])
+@pytest.mark.any_store
 async def test_no_identifier_is_invalid_data_that_names_the_selector(sessions: Sessions, data: dict[str, Any]) -> None:
     with pytest.raises(InvalidData, match="userId"):
         await sessions.start(tag=TAG, data=data)
 
 
 @pytest.mark.parametrize("value", ["", True, 1.5, ["ann"], {"id": "ann"}])
+@pytest.mark.any_store
 async def test_what_cannot_be_an_identifier_is_invalid_data(sessions: Sessions, value: Any) -> None:
     with pytest.raises(InvalidData, match="userId"):
         await sessions.start(tag=TAG, data={"userId": value})
