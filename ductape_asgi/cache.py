@@ -34,6 +34,8 @@ class Entry(_HotPart):
     """
 
     __slots__ = (
+        # As large as a `SignedIn`, beside which it is made: then both lie in one page, and a hit waits for one only.
+        "_padding",
         "cookie",
         "ends_at",
         "idle_ends_at",
@@ -282,11 +284,3 @@ def middle_of(header: bytes) -> bytes:
     """What a ``Cookie`` header is found by: its middle lies in the sealed part of the token, most of what it holds."""
     middle = len(header) >> 1
     return header[middle : middle + MIDDLE]
-
-
-def _discard(groups: dict[str, set[Any]], name: str, item: object) -> None:
-    group = groups.get(name)
-    if group is not None:
-        group.discard(item)
-        if not group:
-            del groups[name]

@@ -35,7 +35,7 @@ def entry(token: str, session_id: str = "s", person: str = "p", size: int = 100,
 
 
 def bearer(token: str) -> bytes:
-    # The tail is what entries are found by; tokens that share one must still be told apart.
+    # Alike for most of their length: they must still be told apart.
     return b"Bearer " + token.encode().rjust(40, b".")
 
 
