@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests import redis_servers
+from tests.items import given
 from tests.patience import be_patient
 from tests.servers import PostgresServer, running_postgres
 
@@ -27,13 +28,13 @@ settings.register_profile(
 settings.load_profile("ductape")
 
 
-@pytest.hookimpl(wrapper=True, trylast=True)
-def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Do not trace what is marked ``no_cover``: it repeats lines that others cover, and is three times as fast.
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Trace what adds to the coverage only: traced, all of Python takes two or three times as long.
 
-    By itself pytest-cov stops its own measuring only; in one of several workers, coverage has begun before it.
+    By itself pytest-cov stops its own measuring at ``no_cover``; in one of several workers, coverage has begun before.
     """
-    if item.get_closest_marker("no_cover") is None:
+    if not _repeats(item):
         return (yield)
     tracing = sys.gettrace()
     sys.settrace(None)
@@ -41,6 +42,11 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
         return (yield)
     finally:
         sys.settrace(tracing)
+
+
+def _repeats(item: pytest.Item) -> bool:
+    """Whether a test goes over lines that others cover: many times, or on the other event loop."""
+    return item.get_closest_marker("no_cover") is not None or given(item).get("anyio_backend") == "trio"
 
 
 @pytest.fixture

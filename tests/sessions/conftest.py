@@ -14,6 +14,7 @@ from ductape_asgi.stores.memory import MemoryStore
 from ductape_asgi.stores.postgres import PostgresStore
 from ductape_asgi.stores.redis import RedisStore
 from ductape_asgi.stores.sqlite import SQLiteStore
+from tests.items import given
 from tests.patience import be_patient
 from tests.redis_servers import fresh
 
@@ -49,20 +50,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     ]
 
 
-def _given(item: pytest.Item) -> dict[str, object]:
-    return item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-
-
 def _on_remote(item: pytest.Item) -> bool:
-    return _given(item).get("make_store") in REMOTE
+    return given(item).get("make_store") in REMOTE
 
 
 def _on_trio(item: pytest.Item) -> bool:
-    return "trio" in _given(item).values()
+    return "trio" in given(item).values()
 
 
 def _says_the_same(item: pytest.Item) -> bool:
-    return item.get_closest_marker("any_store") is not None and _given(item).get("make_store") != "memory"
+    return item.get_closest_marker("any_store") is not None and given(item).get("make_store") != "memory"
 
 
 def _asks_too_much(item: pytest.Item) -> bool:
