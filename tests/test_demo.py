@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import signal
 import socket
@@ -73,12 +74,17 @@ def free_port() -> int:
     return port
 
 
+#: The last line of what the demo prints at its start.
+_LAST = "  Stop      Ctrl-C\n"
+
+
 @contextmanager
 def running(command: list[str], port: int, folder: Path) -> Iterator[Server]:
     """The demo, until it has ended; what it prints at its start is the banner."""
     with subprocess.Popen([*command, "--port", str(port)], cwd=folder, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        banner = "".join(iter(process.stdout.readline, "  Stop      Ctrl-C\n"))
+        banner = "".join(itertools.takewhile(lambda line: line != _LAST, process.stdout))
+        assert process.poll() is None, "the demo did not start"
         server = Server(f"http://127.0.0.1:{port}", folder, banner)
         try:
             with httpx.Client(transport=httpx.HTTPTransport(retries=10)) as probe:

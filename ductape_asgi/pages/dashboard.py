@@ -83,6 +83,7 @@ class DashboardOptions:
         recent_auth: how old a sign-in may be that ends other sessions, in seconds or as ``"15m"``; None: any.
         language: ``"en"`` or ``"de"``; None leaves it to the reader's browser.
         app_name: what stands at the top of the page.
+        home_url: where the way back into the application leads, like `login_url`; without it there is none.
         page_size: sessions on a page, 1 to 1000.
 
     Raises:
@@ -93,11 +94,12 @@ class DashboardOptions:
     recent_auth: Duration | None = None
     language: str | None = None
     app_name: str | None = None
+    home_url: str | None = None
     page_size: int = 20
 
     def __post_init__(self) -> None:
-        if self.login_url is not None:
-            check_link(self.login_url, "login_url")
+        check_link(self.login_url, "login_url")
+        check_link(self.home_url, "home_url")
         if self.recent_auth is not None:
             checked_seconds(self.recent_auth, "recent_auth")
         if type(self.page_size) is not int or not 1 <= self.page_size <= 1000:
@@ -105,11 +107,13 @@ class DashboardOptions:
 
 
 def check_link(link: object, name: str) -> None:
-    """See that a link of a page leads to a web page, and does not run as a script.
+    """See that a link of a page, if there is one, leads to a web page and does not run as a script.
 
     Raises:
         ConfigurationError: it is neither a path from the root nor an http URL.
     """
+    if link is None:
+        return
     if not isinstance(link, str) or link[:2] in ("//", "/\\") or not link.startswith(("/", "https://", "http://")):
         raise ConfigurationError(f'{name}={link!r}: give a path such as "/login", or a URL with https://')
 

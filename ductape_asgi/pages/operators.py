@@ -61,6 +61,7 @@ class OperatorsOptions:
     tags: tuple[str, ...]
     page_size: int
     login_url: str | None
+    home_url: str | None
     app_name: str | None
 
 
@@ -93,6 +94,7 @@ def operators_page(
     language: str | None = None,
     app_name: str | None = None,
     login_url: str | None = None,
+    home_url: str | None = None,
 ) -> ASGIApp:
     """An ASGI app for operators, to be mounted inside `DuctapeMiddleware`: ``Mount("/ops", app=operators_page(...))``.
 
@@ -106,6 +108,7 @@ def operators_page(
         language: ``"en"`` or ``"de"``; None leaves it to the reader's browser.
         app_name: what stands at the top of the page.
         login_url: where operators sign in, a path or an ``https`` URL; linked to where somebody has to.
+        home_url: where the way back into the application leads, like `login_url`; without it there is none.
 
     Raises:
         ConfigurationError: an argument cannot work, or jinja2 is missing.
@@ -120,10 +123,11 @@ def operators_page(
     sessions.context()  # A publishable key sees nobody: better said now.
     if type(page_size) is not int or not 1 <= page_size <= 1000:
         raise ConfigurationError(f"page_size={page_size!r}: give 1 to 1000")
-    if login_url is not None:
-        check_link(login_url, "login_url")
+    check_link(login_url, "login_url")
+    check_link(home_url, "home_url")
     names = (tag,) if isinstance(tag, str) else sessions.tags if tag is None else tuple(tag)
-    options = OperatorsOptions(tuple(sessions.policy(name).tag for name in names), page_size, login_url, app_name)
+    shown = tuple(sessions.policy(name).tag for name in names)
+    options = OperatorsOptions(shown, page_size, login_url, home_url, app_name)
     return OperatorsPage(sessions, require, options, Renderer(joined(EVERYWHERE, OWN_SESSIONS, OPERATORS), language))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 EVERYWHERE = {
     "en": {
         "skip": "Skip to content",
+        "leave": "Back to the app",
         "unknown_device": "Unknown device",
         "device": "{browser} on {system}",
         "sign_out": "Sign out",
@@ -23,6 +24,7 @@ EVERYWHERE = {
     },
     "de": {
         "skip": "Zum Inhalt springen",
+        "leave": "Zurück zur Anwendung",
         "unknown_device": "Unbekanntes Gerät",
         "device": "{browser} unter {system}",
         "sign_out": "Abmelden",

@@ -145,6 +145,7 @@ def session_routes(
     prefix: str = "",
     max_body: int = 65_536,
     login_url: str | None = None,
+    home_url: str | None = None,
     language: str | None = None,
     app_name: str | None = None,
 ) -> SessionRoutes:
@@ -164,6 +165,7 @@ def session_routes(
         prefix: the path this is served under, where no framework tells it as ``root_path``: ``"/auth"``.
         max_body: how much of a sign-in is read, in bytes.
         login_url: where the dashboard sends people to sign in, a path or an ``https`` URL; None: it has no such link.
+        home_url: where the dashboard's way back into the application leads, like `login_url`; None: there is none.
         language: the dashboard's, ``"en"`` or ``"de"``; None leaves it to the reader's browser.
         app_name: what stands at the top of the dashboard.
 
@@ -186,8 +188,10 @@ def session_routes(
         prefix=prefix,
         max_body=max_body,
     )
-    look = DashboardOptions(login_url=login_url, recent_auth=recent_auth, language=language, app_name=app_name)
-    page = Page(options, look, wanted=(login_url, language, app_name) != (None, None, None))
+    look = DashboardOptions(
+        login_url=login_url, home_url=home_url, recent_auth=recent_auth, language=language, app_name=app_name
+    )
+    page = Page(options, look, wanted=any(one is not None for one in (login_url, home_url, language, app_name)))
     endpoints = (*ENDPOINTS, *_page_endpoints(page))
     return SessionRoutes(options, endpoints if authenticate is None else (LOGIN, *endpoints))
 

@@ -41,9 +41,12 @@ def create_app(folder: Path = Path(".ductape-demo")) -> FastAPI:
     # FastAPI's own pages load their scripts from elsewhere, and stay white where there is no internet.
     app = FastAPI(title="ductape-asgi demo", docs_url=None, redoc_url=None)
     install(app, sessions=sessions, tag=TAG)
-    app.mount("/auth", session_routes(sessions, TAG, login_url="/sign-in", app_name=NAME))
+    app.mount("/auth", session_routes(sessions, TAG, login_url="/sign-in", home_url="/private", app_name=NAME))
     app.mount("/api", session_routes(sessions, TAG, authenticate, mode="bearer"))
-    app.mount("/operators", operators_page(sessions, require_role("admin"), app_name=NAME, login_url="/sign-in"))
+    app.mount(
+        "/operators",
+        operators_page(sessions, require_role("admin"), app_name=NAME, login_url="/sign-in", home_url="/private"),
+    )
     app.mount("/static", StaticFiles(directory=HERE / "static"))
     _add_sign_in(app, sessions)
     _add_pages(app)

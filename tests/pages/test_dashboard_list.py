@@ -212,9 +212,17 @@ async def test_without_a_login_url_there_is_no_link(reader: Any) -> None:
     assert [link.text for link in read(answer).all("a")] == ["Skip to content"]
 
 
+@pytest.mark.parametrize("who", ["ann", None])
+async def test_the_way_back_into_the_application_is_on_every_page(reader: Any, who: str | None) -> None:
+    answer = await (await reader(who, home_url="/?a=1&b=2")).look()
+    assert read(answer).only("a", href="/?a=1&b=2").text == "Back to the app"
+    assert "Back to the app" not in (await (await reader(who)).look()).text
+
+
 @pytest.mark.parametrize(
     "options",
     [
+        {"home_url": "//elsewhere.example"},
         {"login_url": "javascript:alert(1)"},
         {"login_url": "login"},
         {"login_url": 1},
@@ -243,7 +251,9 @@ async def test_in_bearer_mode_there_is_no_page(sessions: Sessions, reader: Any) 
     assert (await sessions.list(tag=TAG, identifier="ann")).count == 1
 
 
-@pytest.mark.parametrize("option", [{"login_url": "/login"}, {"language": "de"}, {"app_name": "Shop"}])
+@pytest.mark.parametrize(
+    "option", [{"login_url": "/login"}, {"home_url": "/"}, {"language": "de"}, {"app_name": "Shop"}]
+)
 async def test_a_page_that_is_wanted_in_bearer_mode_is_refused(sessions: Sessions, option: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match='mode="bearer" has no dashboard'):
         session_routes(sessions, TAG, mode="bearer", **option)

@@ -154,6 +154,15 @@ async def test_another_guard_decides_instead(sessions: Sessions, clock: SessionC
     assert "insufficient_user_authentication" in late.headers["www-authenticate"]
 
 
+async def test_the_way_back_into_the_application_is_on_every_page(sessions: Sessions) -> None:
+    async with site(sessions, home_url="/app") as client:
+        denied = await client.get("/ops/", headers=HTML)
+        await sign_in(client, sessions)
+        shown = await client.get("/ops/")
+    assert [answer.status_code for answer in (denied, shown)] == [401, 200]
+    assert all('href="/app">Back to the app<' in answer.text for answer in (denied, shown))
+
+
 async def test_outside_of_the_middleware_it_is_an_error_of_configuration(sessions: Sessions) -> None:
     app = Starlette(routes=[Mount("/ops", app=operators_page(sessions))])
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="https://shop.test") as client:
@@ -173,6 +182,7 @@ async def test_outside_of_the_middleware_it_is_an_error_of_configuration(session
         ({"page_size": True}, "page_size"),
         ({"language": "fr"}, "language"),
         ({"login_url": "javascript:alert(1)"}, "login_url"),
+        ({"home_url": "app"}, "home_url"),
     ],
 )
 async def test_what_cannot_work_is_refused_when_it_is_built(
