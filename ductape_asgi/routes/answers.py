@@ -16,7 +16,12 @@ from ..problems import problem_response
 from .options import RouteOptions
 from .refusals import EndpointRefusal
 
-_PRIVATE = {"cache-control": "no-store", "vary": "Authorization, Cookie"}
+_PRIVATE = {
+    "cache-control": "no-store",
+    "vary": "Authorization, Cookie",
+    # Data is text of strangers: it must never be taken for a page.
+    "x-content-type-options": "nosniff",
+}
 
 
 def json_answer(document: dict[str, Any], status: int = 200) -> Response:

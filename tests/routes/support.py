@@ -113,6 +113,8 @@ class Person:
         if path not in PUBLIC:
             assert answer.header("cache-control") == "no-store"
             assert answer.header("vary") == "Authorization, Cookie"
+            if answer.header("content-type") == "application/json":
+                assert answer.header("x-content-type-options") == "nosniff"
         cookies = set_cookies(answer)
         if self.mode == "bearer":
             assert not cookies, "a cookie in bearer mode"
