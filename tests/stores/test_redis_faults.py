@@ -35,7 +35,6 @@ from ductape_asgi.testing.contract.records import (
     start,
     start_limited,
 )
-from tests.patience import be_patient
 from tests.redis_servers import Server, fresh, running
 from tests.stores.cancelled_calls import assert_redis_pools_whole, storm
 
@@ -241,13 +240,7 @@ async def test_a_server_that_forgot_the_scripts_is_given_them_again(server: Serv
     assert await store.revoke(REALM, TAG, record.session_id, now=NOW)
 
 
-@pytest.fixture
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Thousands of steps at once wait for longer than one is worth waiting for; here none may be turned away."""
-    be_patient(monkeypatch)
-
-
-@pytest.mark.usefixtures("patience")
+@pytest.mark.usefixtures("patient")  # thousands at once wait for long, and none may be turned away
 async def test_of_a_thousand_refreshes_over_many_connections_all_get_one_child(
     redis_url: str, open_store: OpenStore
 ) -> None:
@@ -260,7 +253,7 @@ async def test_of_a_thousand_refreshes_over_many_connections_all_get_one_child(
     assert (await must_read(stores[0], record.session_id)).generation == 1
 
 
-@pytest.mark.usefixtures("patience")
+@pytest.mark.usefixtures("patient")  # thousands at once wait for long, and none may be turned away
 async def test_starts_over_many_connections_never_pass_the_limit(redis_url: str, open_store: OpenStore) -> None:
     url = fresh(redis_url)
     stores = [await open_store(url) for _ in range(8)]
@@ -279,6 +272,7 @@ async def read_carelessly(connection: Connection) -> Any:
     return await connection.read_response(disable_decoding=True, disconnect_on_error=False)
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("reading", [node._answer, read_carelessly])
 async def test_calls_cancelled_at_any_moment_cross_no_answers(
     redis_url: str, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch, reading: Any
