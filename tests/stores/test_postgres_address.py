@@ -56,6 +56,7 @@ def test_an_argument_wins_over_the_url() -> None:
         "postgresql://app:hunter2@db:65536/x",
         "postgresql://app:hunter2@db,other:99999/x",
         "postgresql://app:hun/ter2@db/x",
+        "postgresql://app:hun@ter2@db/x",
         "postgresql://app:hun?ter2@db/x",
         "postgresql://app:hun#ter2@db/x",
         "postgresql://app:hunter2@[::1/x",

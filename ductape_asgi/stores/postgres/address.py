@@ -52,8 +52,11 @@ def read_url(url: object) -> Address:
     except ValueError:
         raise ConfigurationError(f"this is no PostgreSQL URL: {_FORM}") from None
     hosts = parts.netloc.rpartition("@")[2]
-    # A "/", "?" or "#" in a password ends the host too early, and what follows must not show up as a name.
-    misread = "@" in parts.path or parts.fragment or not all(map(_is_host, hosts.split(",")))
+    # A "/", "?" or "#" in a password ends the host too early, an "@" begins it (asyncpg takes the first, as libpq
+    # does), and what follows must not show up as a name.
+    misread = (
+        "@" in parts.path or parts.fragment or parts.netloc.count("@") > 1 or not all(map(_is_host, hosts.split(",")))
+    )
     if parts.scheme not in ("postgresql", "postgres") or "//" not in url or misread:
         raise ConfigurationError(f"this is no PostgreSQL URL: {_FORM}")
     unknown = {name for name in options if name.startswith("ductape_")} - _OURS
