@@ -47,7 +47,8 @@ def blocks(page: Path) -> Iterator[str]:
 async def run(page: Path, names: dict[str, Any]) -> None:
     """Run the blocks of a page in one namespace; they may `await`, as in a notebook."""
     for block in blocks(page):
-        code = compile(block, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        # `dont_inherit`: not with this module's annotations, which are text.
+        code = compile(block, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
         result = eval(code, names)
         if inspect.isawaitable(result):
             await result

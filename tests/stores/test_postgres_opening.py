@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from functools import partial
+from pathlib import Path
 
 import anyio
 import asyncpg
@@ -234,6 +235,35 @@ async def test_a_user_whom_the_server_does_not_know_is_refused(postgres_server: 
     text = await refusal(as_user(postgres_server, "nobody"))
     assert "does not know this user" in text
     assert "hunter2" not in text
+
+
+@pytest.mark.parametrize("option", ["connect_timeout=5", "channel_binding=require", "listen=off", "sslmod=require"])
+async def test_an_option_that_the_driver_makes_a_setting_of_is_refused(postgres_server: str, option: str) -> None:
+    assert "connect_timeout" in await refusal(f"{postgres_server}?{option}")
+
+
+async def test_a_setting_that_has_no_such_value_is_refused(postgres_server: str) -> None:
+    assert "take as a setting" in await refusal(f"{postgres_server}?statement_timeout=soon")
+
+
+async def test_a_port_that_is_none_is_refused_wherever_it_stands(postgres_server: str) -> None:
+    database = postgres_server.rpartition("/")[2]
+    assert "asyncpg does not take" in await refusal(f"postgresql:///{database}?host=127.0.0.1&port=99999")
+
+
+async def test_tls_that_the_server_does_not_speak_is_refused(postgres_server: str) -> None:
+    if await ask_postgres(postgres_server, "SELECT WHERE current_setting('ssl')::bool"):
+        pytest.skip("this server speaks TLS")
+    assert "speaks no TLS" in await refusal(f"{postgres_server}?sslmode=require")
+
+
+async def test_certificates_that_are_not_there_are_refused(
+    postgres_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = tmp_path / "none.crt"
+    assert str(missing) in await refusal(f"{postgres_server}?sslmode=verify-full&sslrootcert={missing}")
+    monkeypatch.setenv("HOME", str(tmp_path))  # where libpq looks for some by itself
+    assert "sslrootcert=" in await refusal(f"{postgres_server}?sslmode=verify-full")
 
 
 async def test_a_schema_that_is_not_there_is_refused(postgres_server: str) -> None:

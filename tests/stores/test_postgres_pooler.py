@@ -58,5 +58,5 @@ async def test_one_call_after_another_meets_all_connections_of_the_pooler(
 async def test_with_listening_on_it_is_refused_with_a_word_on_what_to_switch_off(
     pooler: TransactionPooler, postgres_schema: str
 ) -> None:
-    with pytest.raises(ConfigurationError, match="ductape_listen=off"):
+    with pytest.raises(ConfigurationError, match=r"ductape_listen=off.*see its log"):
         await through(pooler, postgres_schema).open()

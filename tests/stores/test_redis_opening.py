@@ -28,6 +28,16 @@ def own_server(tmp_path: Path) -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture
+def own_sentinel(tmp_path: Path, own_server: Server) -> Iterator[Server]:
+    """It watches the server, under the name of main."""
+    sentinel = Server(tmp_path / "sentinel", f"sentinel monitor main 127.0.0.1 {own_server.port} 1", sentinel=True)
+    try:
+        yield sentinel.start()
+    finally:
+        sentinel.kill()
+
+
 def test_a_url_of_one_server() -> None:
     address = read_url("redis://ann:p%40ss@cache.example:6380/2?prefix=shop&max_connections=8")
     assert (address.form, address.hosts, address.db) == ("single", (("cache.example", 6380),), 2)
@@ -78,6 +88,21 @@ def test_a_url_of_a_cluster_with_tls() -> None:
 )
 def test_a_malformed_url_is_refused_when_the_store_is_built(url: str) -> None:
     with pytest.raises(ConfigurationError, match="redis"):
+        store_from(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("redis://host?prefx=shop", r"no option 'prefx' \(but prefix, "),
+        ("redis://host?max_connections=0", "max_connections takes a number from 1 to 9999"),
+        ("redis://host?prefix={x}", "prefix takes 1 to 64 letters"),
+        ("redis://host?ssl_ca_certs=/x", "ssl_ca_certs is for TLS only"),
+        ("redis://:hunter2/@host", "%2F for /"),
+    ],
+)
+def test_a_malformed_url_is_told_what_is_wrong_with_it(url: str, told: str) -> None:
+    with pytest.raises(ConfigurationError, match=told):
         store_from(url)
 
 
@@ -134,7 +159,7 @@ def test_a_server_that_is_new_enough_is_not(version: str) -> None:
 @pytest.mark.anyio
 class TestOpening:
     async def test_nobody_there_is_unavailable(self) -> None:
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(StoreUnavailable, match="ConnectionRefusedError"):
             await RedisStore(f"redis://127.0.0.1:{free_port()}/0").open()
 
     async def test_nobody_there_is_unavailable_for_sentinel_and_cluster_too(self) -> None:
@@ -153,10 +178,34 @@ class TestOpening:
         await store.open()
         await store.close()
 
+    async def test_a_wrong_password_behind_sentinel_is_a_matter_of_configuration(
+        self, own_server: Server, own_sentinel: Server
+    ) -> None:
+        own_server.ask("CONFIG", "SET", "requirepass", "right")
+        for login in ("", ":wrong@"):
+            with pytest.raises(ConfigurationError, match=r"user and password.*sentinel_password="):
+                await RedisStore(f"redis+sentinel://{login}127.0.0.1:{own_sentinel.port}/main").open()
+        store = RedisStore(f"redis+sentinel://:right@127.0.0.1:{own_sentinel.port}/main")
+        await store.open()
+        await store.close()
+
+    async def test_a_service_that_sentinel_does_not_know_is_a_matter_of_configuration(
+        self, own_sentinel: Server
+    ) -> None:
+        with pytest.raises(ConfigurationError, match="no service of this name"):
+            await RedisStore(f"redis+sentinel://127.0.0.1:{own_sentinel.port}/mian").open()
+
     async def test_a_user_without_rights_is_a_matter_of_configuration(self, own_server: Server) -> None:
         own_server.ask("ACL", "SETUSER", "poor", "on", ">pw", "+get", "~*")
         with pytest.raises(ConfigurationError, match="rights"):
             await RedisStore(f"redis://poor:pw@127.0.0.1:{own_server.port}/0").open()
+
+    async def test_a_user_without_rights_on_what_the_prefix_names_is_told_when_it_opens(
+        self, own_server: Server
+    ) -> None:
+        own_server.ask("ACL", "SETUSER", *documented_rights())
+        with pytest.raises(ConfigurationError, match="begins with prefix="):
+            await RedisStore(f"redis://sessions:secret@127.0.0.1:{own_server.port}/0?prefix=shop").open()
 
     async def test_the_rights_in_the_docs_are_enough(self, own_server: Server) -> None:
         rights = documented_rights()

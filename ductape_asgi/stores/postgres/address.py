@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
@@ -15,6 +16,7 @@ _FORM = (
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^:/\[\]@]*)(:[0-9]{1,5})?")
 _SHOWN = re.compile(r"[\w.,:/\[\]-]{1,200}")
 _SWITCH = {"on": True, "true": True, "1": True, "off": False, "false": False, "0": False}
+_FILES = ("sslrootcert", "sslcert", "sslkey")
 _OURS = frozenset({"ductape_listen", "ductape_schema", "ductape_pool_size", "ductape_statement_cache_size"})
 
 
@@ -28,6 +30,8 @@ class Address:
     shown: str
     #: The names of its other options: a setting of the server that stands there is the user's.
     settings: frozenset[str]
+    #: Certificates and keys for TLS, by the names of their options.
+    files: Mapping[str, str]
     listen: bool | None = None
     schema: str | None = None
     pool_size: int | None = None
@@ -48,8 +52,11 @@ def read_url(url: object) -> Address:
     except ValueError:
         raise ConfigurationError(f"this is no PostgreSQL URL: {_FORM}") from None
     hosts = parts.netloc.rpartition("@")[2]
-    # A "/", "?" or "#" in a password ends the host too early, and what follows must not show up as a name.
-    misread = "@" in parts.path or parts.fragment or not all(map(_HOST.fullmatch, hosts.split(",")))
+    # A "/", "?" or "#" in a password ends the host too early, an "@" begins it (asyncpg takes the first, as libpq
+    # does), and what follows must not show up as a name.
+    misread = (
+        "@" in parts.path or parts.fragment or parts.netloc.count("@") > 1 or not all(map(_is_host, hosts.split(",")))
+    )
     if parts.scheme not in ("postgresql", "postgres") or "//" not in url or misread:
         raise ConfigurationError(f"this is no PostgreSQL URL: {_FORM}")
     unknown = {name for name in options if name.startswith("ductape_")} - _OURS
@@ -60,11 +67,17 @@ def read_url(url: object) -> Address:
         dsn=url.partition("?")[0] + ("?" + urlencode(theirs) if theirs else ""),
         shown=_shown(hosts or options.get("host", ""), unquote(parts.path[1:]) or options.get("dbname", "")),
         settings=frozenset(theirs),
+        files={name: theirs[name] for name in _FILES if name in theirs},
         listen=_switch(options.get("ductape_listen")),
         schema=options.get("ductape_schema"),
         pool_size=_number("ductape_pool_size", options.get("ductape_pool_size")),
         statement_cache_size=_number("ductape_statement_cache_size", options.get("ductape_statement_cache_size")),
     )
+
+
+def _is_host(text: str) -> bool:
+    match = _HOST.fullmatch(text)
+    return match is not None and 0 < int((match[2] or ":5432")[1:]) < 65536
 
 
 def _shown(hosts: str, database: str) -> str:

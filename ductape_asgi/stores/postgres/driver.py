@@ -24,8 +24,11 @@ Lost: tuple[type[Exception], ...] = (
 )
 """The connection is gone, and whether the step was done is not known."""
 
-Failed: tuple[type[Exception], ...] = (asyncpg.PostgresError, *Lost, OSError, ValueError)
-"""Whatever else a driver raises when the server, or the way to it, fails.  ValueError: what it cannot encode."""
+Failed: tuple[type[Exception], ...] = (asyncpg.PostgresError, *Lost, OSError, ValueError, OverflowError)
+"""Whatever else a driver raises when the server, or the way to it, fails.
+
+ValueError: what it cannot encode.  OverflowError: a port that is none.
+"""
 
 ServerError: type[Exception] = asyncpg.PostgresError
 """An answer of the server; the connection goes on unless it is one of `Lost`."""
@@ -90,4 +93,6 @@ def unavailable(error: BaseException) -> StoreUnavailable:
     """What callers get for a failure of the server or of the way to it."""
     state = getattr(error, "sqlstate", None)
     name = type(error).__name__ + (f", {state}" if state else "")
-    return StoreUnavailable(f"the PostgreSQL session store failed ({name}); see its log, and try again")
+    return StoreUnavailable(
+        f"the PostgreSQL session store failed ({name}); see its log and the way there, and try again"
+    )

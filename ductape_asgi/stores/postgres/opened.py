@@ -28,7 +28,8 @@ def needs_asyncio() -> None:
         task = None
     if task is None:
         raise ConfigurationError(
-            "PostgresStore runs on asyncio only; under trio use memory://, sqlite:/// or, with coredis, redis://"
+            "the PostgreSQL store runs on asyncio only, as asyncpg does: run the app on asyncio (uvicorn and granian"
+            " do), or use sqlite:///, which runs on trio as well"
         )
 
 

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import asyncpg
 
 from ...errors import ConfigurationError, StoreUnavailable
@@ -71,6 +74,19 @@ def _no_schema(schema: str | None, database: str) -> str:
     return f"there is no schema {schema!r} in the database {database!r}: CREATE SCHEMA {quoted(schema)}, or change it"
 
 
+def check_files(files: Mapping[str, str]) -> None:
+    """See to it that what the URL names for TLS is there: its absence would look like that of the server.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    for name, path in files.items():
+        if not Path(path).is_file():
+            raise ConfigurationError(
+                f"{name} in the PostgreSQL URL names no file: put the certificate or key there ({path})"
+            )
+
+
 async def migrate(connection: Connection, schema: str) -> None:
     """Step by step inside one transaction, so that of many processes one migrates and none sees half of it."""
     await connection.execute(f"{_BEGIN}SELECT pg_advisory_xact_lock({lock_of(schema, 'migrations')})")
@@ -103,8 +119,14 @@ def refusal(error: BaseException) -> ConfigurationError | None:
     """What to tell the user, where trying again cannot help."""
     for kinds, advice in _REFUSALS:
         if isinstance(error, kinds):
-            return ConfigurationError(f"the PostgreSQL session store cannot be used ({type(error).__name__}): {advice}")
+            return _unusable(error, advice)
+    if "rejected SSL upgrade" in str(error):  # for which asyncpg has no class
+        return _unusable(error, "the server speaks no TLS; switch it on there (ssl = on), or change sslmode=")
     return None
+
+
+def _unusable(error: BaseException, advice: str) -> ConfigurationError:
+    return ConfigurationError(f"the PostgreSQL session store cannot be used ({type(error).__name__}): {advice}")
 
 
 _REFUSALS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
@@ -129,10 +151,24 @@ _REFUSALS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
     ),
     (
         (asyncpg.ProtocolViolationError,),
-        "behind a pooler in transaction mode, add ductape_listen=off to the URL",
+        (
+            "behind a pooler in transaction mode, add ductape_listen=off to the URL; where it is there already, the"
+            " pooler does not know the database or the user, or lets no such setting through: see its log"
+        ),
     ),
     (
-        (asyncpg.ClientConfigurationError, ValueError, TypeError),
-        "the URL, the PG... variables or the service file say something that asyncpg does not take",
+        (asyncpg.UndefinedObjectError, asyncpg.InvalidParameterValueError, asyncpg.CantChangeRuntimeParamError),
+        (
+            "the URL holds an option that the server does not take as a setting, which is what asyncpg makes of all"
+            " that it does not know, such as connect_timeout, keepalives and channel_binding: leave it out, and begin"
+            " options of this store with ductape_"
+        ),
+    ),
+    (
+        (asyncpg.ClientConfigurationError, ValueError, TypeError, OverflowError),
+        (
+            "the URL, the PG... variables or the service file say something that asyncpg does not take; with"
+            " sslmode=verify-ca or verify-full, does sslrootcert= name a file of certificates?"
+        ),
     ),
 )

@@ -16,6 +16,7 @@ from .address import read_url
 from .driver import connector
 from .listening import listen
 from .opened import Opened, needs_asyncio
+from .opening import check_files
 from .pool import PATIENCE, Pool, Step
 from .statements import channel_of
 
@@ -84,6 +85,7 @@ class PostgresStore:
         needs_asyncio()
         if self._opened is not None and self._opened.usable():
             return
+        check_files(self._address.files)
         opened = Opened(Pool(self._connect, self._pool_size))
         await opened.prepare(self._schema)
         if self._opened is not None and self._opened.usable():  # another task was faster

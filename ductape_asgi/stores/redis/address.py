@@ -15,6 +15,14 @@ FORMS = (
 )
 _PORTS = {"single": 6379, "sentinel": 26379, "cluster": 6379}
 _FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+#: What each option takes: to read, and to tell.
+_OPTIONS = {
+    "prefix": (r"[A-Za-z0-9_-]{1,64}", "1 to 64 letters, digits, _ and -"),
+    "max_connections": (r"[1-9]\d{0,3}", "a number from 1 to 9999"),
+    "sentinel_username": (".+", "a name"),
+    "sentinel_password": (".+", "a password"),
+    **dict.fromkeys(_FILES, (".+", "the path of a file")),
+}
 _HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[^\[\]:@/]+))(?::(?P<port>\d{1,5}))?")
 
 
@@ -70,7 +78,10 @@ def read_url(url: str) -> Address:
 
 
 def _bad(reason: str) -> ConfigurationError:
-    return ConfigurationError(f"the Redis URL cannot be used, {reason}: write {FORMS}")
+    return ConfigurationError(
+        f"the Redis URL cannot be used, {reason}: write {FORMS},"
+        " and %40 for @, %2F for / and so on in user and password"
+    )
 
 
 def _hosts(form: str, places: str) -> tuple[tuple[str, int], ...]:
@@ -101,17 +112,19 @@ def _options(query: str, *, tls: bool) -> dict[str, object]:
     options: dict[str, object] = {}
     paths = []
     for name, value in parse_qsl(query, keep_blank_values=True):
-        if name == "prefix" and re.fullmatch(r"[A-Za-z0-9_-]{1,64}", value):
-            options["prefix"] = value
-        elif name == "max_connections" and re.fullmatch(r"[1-9]\d{0,3}", value):
-            options["max_connections"] = int(value)
-        elif name in ("sentinel_username", "sentinel_password") and value:
-            options[name] = value
-        elif name in _FILES and tls and value:
+        _check_option(name, value, tls=tls)
+        if name in _FILES:
             paths.append((name, value))
         else:
-            raise _bad(
-                f"of its options {name[:32]!r} is unknown or has no such value"
-                f" (prefix, max_connections, sentinel_username, sentinel_password, and with TLS {', '.join(_FILES)})"
-            )
+            options[name] = int(value) if name == "max_connections" else value
     return {**options, "files": tuple(paths)}
+
+
+def _check_option(name: str, value: str, *, tls: bool) -> None:
+    if name not in _OPTIONS:
+        raise _bad(f"there is no option {name[:32]!r} (but {', '.join(_OPTIONS)})")
+    form, told = _OPTIONS[name]
+    if not re.fullmatch(form, value, re.DOTALL):
+        raise _bad(f"its option {name} takes {told}")
+    if name in _FILES and not tls:
+        raise _bad(f"its option {name} is for TLS only")

@@ -9,7 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
+from redis.exceptions import (
+    ConnectionError as Disconnected,
+)
+from redis.exceptions import (
+    NoScriptError,
+    ReadOnlyError,
+    ResponseError,
+)
 
 from ...errors import StoreUnavailable
 from .address import Address
@@ -142,7 +149,13 @@ def explained() -> Iterator[None]:
 
 def unavailable(error: BaseException) -> StoreUnavailable:
     """What callers get for a failure of Redis or the way there.  Its text is only in the cause: it may name hosts."""
-    kind = type(error).__name__
+    kind = type(_wrapped(error)).__name__
     if isinstance(error, ReadOnlyError):
         kind += ", a replica or a master that was replaced"
     return StoreUnavailable(f"the session store failed ({kind}); see Redis and the way there, and try again")
+
+
+def _wrapped(error: BaseException) -> BaseException:
+    """What redis-py made its `ConnectionError` of: it tells whether there is nobody, no such name or no TLS."""
+    inner = error.__cause__ or error.__context__
+    return _wrapped(inner) if isinstance(error, Disconnected) and isinstance(inner, FAILURES) else error

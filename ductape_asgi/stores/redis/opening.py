@@ -14,6 +14,7 @@ from redis.exceptions import (
     NoPermissionError,
     ResponseError,
 )
+from redis.sentinel import MasterNotFoundError
 
 from ...audit import logger
 from ...errors import ConfigurationError, StoreUnavailable
@@ -55,7 +56,7 @@ async def check(opened: Opened) -> None:
             async with asyncio.timeout(LONGEST_WAIT):
                 await opened.topology.look()
                 for node in opened.topology.nodes:
-                    await _check_node(node, opened.address)
+                    await _check_node(node, opened)
     except StoreUnavailable as error:
         advice = _advice(error.__cause__, opened.address)
         if advice is None:
@@ -74,11 +75,14 @@ def _check_files(address: Address) -> None:
 def _advice(cause: BaseException | None, address: Address) -> str | None:
     """What to do about a failure that would come again; None for one that may pass."""
     text = str(cause).lower()
-    if isinstance(cause, _REFUSED):
+    if _behind(cause, *_REFUSED):
         return (
-            f"Redis refuses user and password, or does not let them do what sessions need, at {address}:"
-            " put them into the URL (redis://user:password@host), and see docs/stores.md for the rights"
+            f"Redis refuses user and password, or does not let them do what sessions need, at {address}: put them into"
+            " the URL (user:password@ before the hosts; those of Sentinel itself as sentinel_username= and"
+            " sentinel_password=), and see docs/stores.md for the rights, on what begins with prefix="
         )
+    if _behind(cause, MasterNotFoundError):
+        return f"Sentinel watches no service of this name: {address}; SENTINEL MASTERS tells the names"
     if "cluster support disabled" in text:
         return f"this is no cluster: use redis:// instead of {address}"
     if "index is out of range" in text:
@@ -90,18 +94,22 @@ def _advice(cause: BaseException | None, address: Address) -> str | None:
     return None
 
 
-def _behind(error: BaseException | None, kind: type[BaseException]) -> bool:
+def _behind(error: BaseException | None, *kinds: type[BaseException]) -> bool:
     while error is not None:
-        if isinstance(error, kind):
+        if isinstance(error, kinds):
             return True
         error = error.__cause__ or error.__context__
     return False
 
 
-async def _check_node(node: Node, address: Address) -> None:
-    (answer,) = await node.ask(("INFO",))
+async def _check_node(node: Node, opened: Opened) -> None:
+    address = opened.address
+    # Any key of ours: a user who may not look at it is told so here, and not at each request.
+    answer, looked = await node.ask(("INFO",), ("EXISTS", opened.keys.heads[0]))
     if isinstance(answer, ResponseError):
         raise answer
+    if isinstance(looked, NoPermissionError):
+        raise looked
     facts = dict(line.split(":", 1) for line in answer.decode(errors="replace").splitlines() if ":" in line)
     _check_version(facts)
     clustered = facts.get("cluster_enabled") == "1"

@@ -23,6 +23,7 @@ from redis.exceptions import (
 from redis.exceptions import (
     ConnectionError as Disconnected,
 )
+from redis.sentinel import MasterNotFoundError
 
 from .address import Address
 from .node import Command, Node
@@ -204,7 +205,7 @@ class Watched(Topology):
     async def _named_by(self, sentinel: Node) -> tuple[str, int]:
         (named,) = await sentinel.ask(("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._address.service))
         if not isinstance(named, list):
-            raise named if isinstance(named, ResponseError) else Disconnected("the service is not known to Sentinel")
+            raise named if isinstance(named, ResponseError) else MasterNotFoundError("Sentinel knows no such service")
         place = named[0].decode(), int(named[1])
         # Right after a failover a Sentinel may still name the old one.
         node = self._nodes.get(place) or Node(*place, self._address)
