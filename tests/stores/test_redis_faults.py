@@ -344,6 +344,55 @@ async def test_a_damaged_session_is_unavailable(redis_url: str, open_store: Open
         await read(store, record.session_id)
 
 
+@pytest.fixture(params=["junk", "another session's"])
+async def damaged(request: pytest.FixtureRequest, redis_url: str, open_store: OpenStore) -> tuple[RedisStore, str]:
+    """A store, and one of ann's sessions in it that cannot be read."""
+    store = await open_store(fresh(redis_url))
+    record = await start(store)
+    other = await start(store, subject="carl")
+    await _put(store, store._keys.session(_shard(record), record.session_id), _damage(request.param, other))
+    return store, record.session_id
+
+
+def _damage(kind: str, other: SessionRecord) -> bytes:
+    return b"\x01junk" if kind == "junk" else encode(other)
+
+
+async def test_a_damaged_session_can_be_ended_and_all_workers_hear_of_it(damaged: tuple[RedisStore, str]) -> None:
+    store, session_id = damaged
+    since = await position(store)
+    assert await store.revoke(REALM, TAG, session_id, now=NOW)
+    assert await read(store, session_id) is None
+    assert [entry.session_id for entry in (await store.log_since(since)).entries] == [session_id]
+    assert (await page_of(store, "carl")).count == 1
+
+
+async def test_a_damaged_session_is_in_nobodys_way(damaged: tuple[RedisStore, str]) -> None:
+    store, session_id = damaged
+    whole, _ = await start_limited(store, 2)
+    assert [record.session_id for record in (await page_of(store)).records] == [whole.session_id]
+    assert await store.update(REALM, TAG, subject=ANN, session_id=None, data=b"new", now=NOW) == 1
+    await store.touch({session_id: NOW + 1, whole.session_id: NOW + 1})
+    assert (await must_read(store, whole.session_id)).last_seen_at == NOW + 1
+    assert await store.revoke_all(REALM, TAG, ANN, spare=None, now=NOW) == 1
+    assert await read(store, session_id) is None
+    assert await read(store, whole.session_id) is None
+
+
+async def test_a_damaged_session_keeps_no_other_from_being_purged(damaged: tuple[RedisStore, str]) -> None:
+    store, session_id = damaged
+    await start(store)
+    assert await store.purge(before=NOW + 10**8, limit=10) == 2  # hers, and carl's
+    with pytest.raises(StoreUnavailable):  # a newer version may have written it
+        await read(store, session_id)
+
+
+async def test_a_damaged_session_is_replaced(damaged: tuple[RedisStore, str]) -> None:
+    store, session_id = damaged
+    await start_limited(store, 5, replaces=session_id)
+    assert await read(store, session_id) is None
+
+
 def _shard(record: SessionRecord) -> int:
     shard = shard_of_session(record.session_id)
     assert shard is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +19,7 @@ from .scripts import BEGIN, HEADS, LOG_KEPT
 Place = tuple[str, int]
 
 _NOWHERE: Final[Place] = ("", 0)
+_HEAD: Final = re.compile(rb"[A-Za-z0-9_-]+ [0-9]{1,15} [A-Za-z0-9_-]+")
 _ALL: Final = range(SHARDS)
 
 
@@ -66,7 +68,7 @@ def _comparable(position: Position, here: Position) -> bool:
 
 async def _heads(opened: Opened) -> Heads:
     texts = await _head_texts(opened)
-    missing = [shard for shard in _ALL if not texts[shard]]
+    missing = [shard for shard in _ALL if not _HEAD.fullmatch(texts[shard])]
     if missing:
         calls = {shard: (opened.keys.logged(shard)[:2], (draw(),)) for shard in missing}
         for shard, (head,) in (await opened.run_each(BEGIN, calls)).items():
@@ -105,11 +107,14 @@ async def _entries(opened: Opened, after: dict[int, int]) -> dict[int, list[Any]
 
 
 def _chained(place: Place, raw: list[Any], entries: list[Revocation]) -> Place:
-    """Append what follows `place` without a gap to `entries`.  Returns the place after it; `_NOWHERE` at a gap."""
+    """Append what follows `place` without a gap to `entries`.  Returns the place after it; `_NOWHERE` at a gap, which
+    an entry of somebody else's is as well."""
     mark, sequence = place
     for name, fields in raw:
-        values = [value.decode() for value in fields[1::2]]
-        own, previous, realm, tag, session_id, subject, spared, kind = values
+        try:
+            own, previous, realm, tag, session_id, subject, spared, kind = [value.decode() for value in fields[1::2]]
+        except ValueError:
+            return _NOWHERE
         if previous != mark or name != f"{sequence + 1}-0".encode():
             return _NOWHERE
         mark, sequence = own, sequence + 1

@@ -2,7 +2,7 @@
 -- ARGV: draw, channel, now, session id, generation, grace, access key's id, '1' if a client is given, client.
 -- Decides as `rules.decide_rotation` does.
 local now, generation, grace = tonumber(ARGV[3]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local record, raw = find(KEYS[4])
+local record, raw = find(KEYS[4], ARGV[4])
 if not record then return {ARGV[1], 'gone', ''} end
 if not live(record, now) then return {ARGV[1], 'expired', raw} end
 if generation >= record.generation then
