@@ -27,6 +27,8 @@ from .stores.guarded import DEADLINE, HURRIED, GuardedStore
 _HOUSEKEEPING = 15
 #: Last uses handed to the store at once.  More cost as much each, and keep their rows locked for longer.
 _TOUCH_STEP = 1000
+#: Last uses that wait for a store that takes none.  Who is active is noted again a minute later.
+_MOST_SEEN = 100_000
 #: How often ended sessions are removed, in seconds, and how many at once.
 _PURGE_EVERY = 60
 _PURGE_STEP = 500
@@ -92,7 +94,8 @@ class Worker:
 
     def note_use(self, session_id: str, at: float) -> None:
         """Have a last use written soon, off the request path."""
-        self._seen[session_id] = at
+        if len(self._seen) < _MOST_SEEN or session_id in self._seen:
+            self._seen[session_id] = at
         self.lifetime.wake()
 
     def ended(self, revocation: Revocation, *, before: float = float("-inf")) -> None:

@@ -16,8 +16,10 @@ import anyio
 import pytest
 from redis.asyncio import Connection
 
+from ductape_asgi import Sessions, new_access_key
 from ductape_asgi.errors import SessionLimitReached, StoreUnavailable
 from ductape_asgi.models import SessionRecord
+from ductape_asgi.stores.guarded import FAILURES
 from ductape_asgi.stores.redis import RedisStore, node
 from ductape_asgi.stores.redis.keys import shard_of_session
 from ductape_asgi.stores.redis.records import encode
@@ -199,6 +201,20 @@ async def test_with_a_full_memory_nothing_starts_and_all_can_be_ended(server: Se
     assert (await page_of(store)).records == (two,)
     assert await read(store, three.session_id) is None
     assert (await page_of(store, "new")).count == 0
+
+
+async def test_with_a_full_memory_sessions_are_ended_and_verified_however_many_refreshes_are_refused(
+    server: Server,
+) -> None:
+    async with Sessions(access_key=new_access_key(), product="shop", env="prd", store=server.url) as sessions:
+        issued = [await sessions.start(tag=TAG, data={"userId": f"user-{number}"}) for number in range(10)]
+        server.ask("CONFIG", "SET", "maxmemory", "1")
+        for _ in range(2 * FAILURES):
+            with pytest.raises(StoreUnavailable):
+                await sessions.refresh(tag=TAG, refresh_token=issued[0].refresh_token)
+        for one in issued:
+            assert (await sessions.verify(tag=TAG, token=one.token)).session_id == one.session_id
+            assert await sessions.revoke(tag=TAG, session_id=one.session_id)
 
 
 async def test_a_replica_is_not_believed(server: Server, open_store: OpenStore, tmp_path: Path) -> None:

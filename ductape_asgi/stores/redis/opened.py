@@ -12,12 +12,13 @@ from typing import Any, Final
 from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
 from ...errors import StoreUnavailable
+from ..base import StepRefused
 from .address import Address
 from .cluster import Cluster
 from .keys import Keys
 from .node import Command
 from .scripts import Script
-from .topology import FAILURES, OneServer, Topology, Watched
+from .topology import FAILURES, OneServer, Topology, Watched, refused
 
 #: How long a caller waits for everything: for a free connection, for finding the server, for its answer.
 LONGEST_WAIT: Final = 1.4
@@ -124,7 +125,7 @@ def _checked(answer: Any) -> list[Any]:
 
 
 def crossed() -> StoreUnavailable:
-    return StoreUnavailable("Redis holds another session under this id, and it was thrown away; who else writes there?")
+    return StepRefused("Redis holds another session under this id, and it was thrown away; who else writes there?")
 
 
 def draw() -> str:
@@ -145,4 +146,6 @@ def unavailable(error: BaseException) -> StoreUnavailable:
     kind = type(error).__name__
     if isinstance(error, ReadOnlyError):
         kind += ", a replica or a master that was replaced"
-    return StoreUnavailable(f"the session store failed ({kind}); see Redis and the way there, and try again")
+    return (StepRefused if refused(error) else StoreUnavailable)(
+        f"the session store failed ({kind}); see Redis and the way there, and try again"
+    )
