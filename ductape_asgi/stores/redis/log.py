@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
-from redis.exceptions import ResponseError
-
 from ...models import LogPage, Position, Revocation
 from .keys import SHARDS
-from .opened import Opened, draw, unavailable
+from .opened import Opened, answered, draw
 from .scripts import BEGIN, HEADS, LOG_KEPT
 
 Place = tuple[str, int]
@@ -91,7 +89,7 @@ async def _head_texts(opened: Opened) -> list[bytes]:
     heads = opened.keys.heads
     if opened.address.form == "cluster":
         answers = await opened.ask_each({shard: [("GET", heads[shard])] for shard in _ALL})
-        return [_good(answers[shard][0]) or b"" for shard in _ALL]
+        return [answered(answers[shard][0]) or b"" for shard in _ALL]
     role, (together,) = await opened.run_after(("ROLE",), HEADS, 0, heads, draw())
     opened.require_master(role)
     texts: list[bytes] = together.split(b"\n")
@@ -103,7 +101,7 @@ async def _entries(opened: Opened, after: dict[int, int]) -> dict[int, list[Any]
     answers = await opened.ask_each(
         {shard: [("XRANGE", opened.keys.log(shard), f"{number + 1}-0", "+")] for shard, number in after.items()}
     )
-    return {shard: _good(entries) for shard, (entries,) in answers.items()}
+    return {shard: answered(entries) for shard, (entries,) in answers.items()}
 
 
 def _chained(place: Place, raw: list[Any], entries: list[Revocation]) -> Place:
@@ -122,9 +120,3 @@ def _chained(place: Place, raw: list[Any], entries: list[Revocation]) -> Place:
             Revocation(realm, tag, session_id or None, subject or None, spared or None, ended=kind == "ended")
         )
     return mark, sequence
-
-
-def _good(answer: Any) -> Any:
-    if isinstance(answer, ResponseError):
-        raise unavailable(answer) from answer
-    return answer

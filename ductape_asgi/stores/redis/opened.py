@@ -116,11 +116,20 @@ def _topology(address: Address, keys: Keys) -> Topology:
     return Watched(address) if address.form == "sentinel" else OneServer(address)
 
 
-def _checked(answer: Any) -> list[Any]:
-    """The answer of a script without its sign, which has been compared."""
+def answered(answer: Any) -> Any:
+    """The answer to a command, unless the server refused it.
+
+    Raises:
+        StoreUnavailable: it did.
+    """
     if isinstance(answer, ResponseError):
         raise unavailable(answer) from answer
-    values: list[Any] = answer[1:]
+    return answer
+
+
+def _checked(answer: Any) -> list[Any]:
+    """The answer of a script without its sign, which has been compared."""
+    values: list[Any] = answered(answer)[1:]
     return values
 
 

@@ -3,8 +3,7 @@
 local now, limit, replaces = tonumber(ARGV[3]), tonumber(ARGV[6]), ARGV[8]
 local new = decode(ARGV[4])
 -- In a store that was emptied nobody would find the session under its subject.
-local kept = redis.call('HGET', KEYS[7], new.refresh_key)
-if kept ~= ARGV[9] then return {ARGV[1], kept and 'changed' or 'unproven'} end
+if redis.call('HGET', KEYS[7], new.refresh_key) ~= ARGV[9] then return {ARGV[1], 'unproven'} end
 if redis.call('EXISTS', KEYS[4]) == 1 then return {ARGV[1], 'taken'} end
 
 local ending = {}
