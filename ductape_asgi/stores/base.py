@@ -174,7 +174,8 @@ class SessionStore(Protocol):
         """Decide what the refresh token of `generation` may have.
 
         The newest generation, or a later one (the store lost writes): ``rotated``.  The record then has
-        ``generation + 1``, `refresh_key`, ``rotated_at = last_seen_at = now``, and `client` unless None.
+        ``generation + 1``, `refresh_key`, ``rotated_at = now``, `last_seen_at` of `now` unless it is later already, and
+        `client` unless None.
         The one before it: ``same``, nothing written, while ``now < rotated_at + grace`` or the newest
         has shown no sign of life.  Any other: ``reused``, and the session is ended.
         """

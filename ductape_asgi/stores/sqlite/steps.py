@@ -175,7 +175,7 @@ def rotate(
         tx.execute(
             "UPDATE sessions SET generation = ?, refresh_key = ?, client = ?, rotated_at = ?, last_seen_at = ?"
             " WHERE session_id = ?",
-            (record.generation, refresh_key, record.client, now, now, session_id),
+            (record.generation, refresh_key, record.client, now, record.last_seen_at, session_id),
         )
     elif outcome == "reused":
         _end(tx, record.realm, record.tag, session_id)

@@ -10,7 +10,7 @@ if generation >= record.generation then
   record.refresh_key = ARGV[7]
   if ARGV[8] == '1' then record.client = ARGV[9] end
   record.rotated_at = now
-  record.last_seen_at = now
+  record.last_seen_at = math.max(record.last_seen_at, now)  -- a clock that is behind must not end it sooner
   return {ARGV[1], 'rotated', put(KEYS[4], record)}
 end
 local unseen = record.seen_generation < record.generation
