@@ -102,4 +102,4 @@ def _refused(error: BaseException) -> bool:
     Not where it has no connection to give, or took its time.
     """
     state: str | None = getattr(error, "sqlstate", None)
-    return isinstance(error, ServerError) and state != "53300" and (state or "")[:2] in ("22", "23", "25", "42", "53")
+    return isinstance(error, ServerError) and state != "53300" and (state or "")[:2] in ("22", "23", "25", "53")
