@@ -27,22 +27,28 @@ class Inventory:
 
     async def revoke(self, context: RealmContext, policy: TagPolicy, session_id: str) -> bool:
         await self._worker.ready()
-        cache = self._worker.cache
+        cache, store = self._worker.cache, self._worker.guarded
+        entry = Revocation(context.audience, policy.tag, session_id=session_id)
         with _forgetting(partial(cache.forget_session, session_id)):
-            live = await self._worker.guarded.revoke(context.audience, policy.tag, session_id, now=self._worker.clock())
+            live = await self._worker.feed.appended(
+                entry, store.revoke(context.audience, policy.tag, session_id, now=self._worker.clock())
+            )
         if not live:
             cache.forget_session(session_id)
         else:
-            self._worker.ended(Revocation(context.audience, policy.tag, session_id=session_id))
+            self._worker.ended(entry)
             audit("session.revoked", context.log_key, context.audience, policy.tag, session_id)
         return live
 
     async def revoke_all(self, context: RealmContext, policy: TagPolicy, identifier: object, spare: str | None) -> int:
         subject = await self._subject(context, identifier)
-        now = self._worker.clock()
+        now, store = self._worker.clock(), self._worker.guarded
+        entry = Revocation(context.audience, policy.tag, subject=subject, spared=spare)
         with _forgetting(partial(self._forget, person_key(context.audience, policy.tag, subject), None)):
-            ended = await self._worker.guarded.revoke_all(context.audience, policy.tag, subject, spare=spare, now=now)
-        self._worker.ended(Revocation(context.audience, policy.tag, subject=subject, spared=spare), before=now)
+            ended = await self._worker.feed.appended(
+                entry, store.revoke_all(context.audience, policy.tag, subject, spare=spare, now=now)
+            )
+        self._worker.ended(entry, before=now)
         audit("session.revoked_all", context.log_key, context.audience, policy.tag, reason=f"ended={ended}")
         return ended
 

@@ -131,7 +131,7 @@ class Issuer:
             now=now,
         )
         record = self._granted(context, policy, claims, rotation)
-        self._worker.check_not_ended(record, noted)
+        await self._worker.check_not_ended(record, noted)
         document, who = context.data_of(record), context.identifier_of(record)
         issued = self._issue(context, policy, record, who, document)
         if rotation.outcome == "rotated" and context.needs_reseal(record):

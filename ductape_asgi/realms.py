@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from cachetools import LRUCache
 
 from .csrf_tokens import CsrfTokens
 from .encoding import to_json
-from .errors import InvalidToken
+from .errors import InvalidToken, StoreUnavailable
 from .keys import AccessKey, Keyring
 from .models import ClientInfo, Realm, SessionRecord
 from .refresh_tokens import RefreshTokens
@@ -64,9 +65,12 @@ class RealmContext:
         """The realm's pseudonyms.  Their key is drawn once and kept in the store, sealed by every access key.
 
         It is not derived, so that an access key can be replaced without any subject changing.
+
+        Raises:
+            StoreUnavailable: the store failed, or what it keeps is damaged.
         """
         kept = await store.claim_secret(self.audience, self._offers(self._random_bytes(32)))
-        secret = next(self._opened(kept[member.key_id]) for member in self.keyring.members if member.key_id in kept)
+        secret = self._opened(kept)
         for name, offer in self._offers(secret).items():
             if name not in kept:
                 kept.update(await store.claim_secret(self.audience, {name: offer}))
@@ -80,8 +84,17 @@ class RealmContext:
         place = ("pseudonyms", (self.audience,))
         return {member.key_id: self._sealer.seal_with(member, *place, secret) for member in self.keyring.members}
 
-    def _opened(self, sealed: bytes) -> bytes:
-        return self._unseal("pseudonyms", (self.audience,), sealed)
+    def _opened(self, kept: Mapping[str, bytes]) -> bytes:
+        """What the first of our keys opens that can.  Each opens what is kept under its name, unless that is damaged:
+        which is no fault of whoever comes with a token."""
+        for member in self.keyring.members:
+            with suppress(Unsealable, TypeError):
+                if member.key_id in kept:
+                    return self._sealer.unseal("pseudonyms", (self.audience,), kept[member.key_id])
+        raise StoreUnavailable(
+            f"the secrets of realm {self.audience} are damaged in the session store, and nobody can be found without"
+            " them: restore a backup of the store, or remove them, and everybody signs in again"
+        )
 
     # What a record holds, sealed.  Identity and client are bound to the session; data to the person and tag, so
     # that one update can give all their sessions the same bytes.

@@ -37,12 +37,13 @@ class Presented:
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
-    """What a refresh gave.  `at` is when, by the worker's clock."""
+    """What a refresh gave.  `at` is when, by the worker's clock, and `noted` how many endings were when it began."""
 
     issued: IssuedSession
     session: Session[Any]
     record: SessionRecord
     at: float
+    noted: int
 
 
 class _Flight:
@@ -117,7 +118,7 @@ class Refresher:
     async def is_newest(self, refreshed: Refreshed) -> bool:
         """Whether the session lives and nobody has gone on from these tokens; False where that cannot be told."""
         record = refreshed.record
-        if self._ended(record):
+        if self.known_to_have_ended(refreshed):
             return False
         try:
             kept = await self._worker.guarded.verify(record.session_id, generation=_NONE_SEEN)
@@ -126,11 +127,8 @@ class Refresher:
         return kept is not None and kept.generation == record.generation
 
     def known_to_have_ended(self, refreshed: Refreshed) -> bool:
-        return self._ended(refreshed.record)
-
-    def _ended(self, record: SessionRecord) -> bool:
-        endings = self._worker.feed.endings
-        return endings.known(record, noted=endings.count)
+        # What was known before the refresh began was looked at by it.
+        return self._worker.feed.endings.came(refreshed.record, noted=refreshed.noted)
 
     async def _lead(
         self, context: RealmContext, presented: Presented, client: object, key: object, flight: _Flight
@@ -149,9 +147,10 @@ class Refresher:
             flight.done.set()
 
     async def _refresh(self, context: RealmContext, presented: Presented, client: object) -> Refreshed:
-        policy = presented.policy
+        policy, noted = presented.policy, self._worker.feed.endings.count
         issued, record = await self._issuer.refresh(context, policy, refresh_token=presented.token, client=client)
         session = self._verifier.session_of(context, policy, issued.token)
-        if self._ended(record):
+        refreshed = Refreshed(issued, session, record, self._worker.clock(), noted)
+        if self.known_to_have_ended(refreshed):
             raise RevokedSession("the session has been ended")
-        return Refreshed(issued, session, record, self._worker.clock())
+        return refreshed

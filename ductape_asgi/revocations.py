@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import time
 from array import array
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
+from math import inf
+from typing import TypeVar
 
 import anyio
 
@@ -25,6 +27,10 @@ from .stores.guarded import DEADLINE, HURRIED, GuardedStore
 # Unparametrised: Python 3.11 has no `array[int]` at run time.
 Word = memoryview | array  # type: ignore[type-arg]
 _NO_WORD = array("Q", [0])
+#: Entries that may wait to be read in the log, while it cannot be read.
+_MOST_EXPECTED = 10_000
+
+T = TypeVar("T")
 
 
 def boot_clock() -> Callable[[], float]:
@@ -85,6 +91,8 @@ class Feed:
         self._asked, self._asked_wall = float("-inf"), float("-inf")
         self._reading: _Reading | None = None
         self._begun = 0
+        #: Which entries this worker has appended, and after which reading they have to be in the log; see `appended`.
+        self._expected: dict[Revocation, float] = {}
         self._lost = False
 
     def fresh(self) -> bool:
@@ -126,13 +134,30 @@ class Feed:
             return self.fresh()
         return self.fresh()
 
-    async def catch_up(self) -> None:
+    async def catch_up(self, within: float = DEADLINE) -> None:
         """Read the log and forget what it names, in a reading that begins after this call.
 
         Raises:
             StoreUnavailable: it could not be read in time; nothing has changed.
         """
-        await self._read_after(self._begun, DEADLINE)
+        await self._read_after(self._begun, within)
+
+    async def appended(self, entry: Revocation, step: Awaitable[T]) -> T:
+        """The answer of a step that appends `entry` to the log, unless it answers 0 or False.
+
+        Should the next reading lack the entry, the store has lost it before anybody read it.
+        """
+        answer: T | None = None
+        if len(self._expected) < _MOST_EXPECTED:
+            self._expected[entry] = inf
+        try:
+            answer = await step
+            return answer
+        finally:
+            if not answer:
+                self._expected.pop(entry, None)
+            elif entry in self._expected:  # it has not been read meanwhile
+                self._expected[entry] = self._begun
 
     def apply(self, entry: Revocation, *, before: float) -> None:
         """Forget what an entry of the log names, and keep in mind that it ended; of a person's, what began `before`."""
@@ -170,7 +195,7 @@ class Feed:
         self._begun += 1
         reading = self._reading = _Reading(running_loop(), self._begun)
         try:
-            await self._read(within)
+            await self._read(reading.number, within)
             reading.ended = True
         except StoreUnavailable as error:
             reading.error, reading.ended = error, True
@@ -183,18 +208,20 @@ class Feed:
             if reading.ended:
                 self._tell(lost=reading.error is not None and not self.fresh())
 
-    async def _read(self, within: float) -> None:
+    async def _read(self, number: int, within: float) -> None:
         asked, asked_wall = self.elapsed(), self._clock()
         since = self.position
         page = await self._store.log_since(since, within=within)
-        reason = _incomplete(since, page)
+        reason = _incomplete(since, page) or self._unread(number, page)
         if since is None or reason:
             self._cache.clear()
+            self._expected.clear()
         if reason:
             self._resync(reason)
         # What this page brings was not there when the last one was asked for: it is younger than that.
         before = min(self._asked_wall, asked_wall)
         for entry in page.entries:
+            self._expected.pop(entry, None)
             self.apply(entry, before=before)
         # In another event loop, a reading that was asked for later may have ended earlier.  What it found stands.
         if asked >= self._asked:
@@ -209,10 +236,15 @@ class Feed:
         if self.endings.due:
             self._wake()
 
+    def _unread(self, number: int, page: LogPage) -> str:
+        """Why the `number`-th reading, whose page follows on the last one, lacks what was appended before it began."""
+        due = [entry for entry, last in self._expected.copy().items() if last < number]
+        return "writes_lost" if due and not set(due) <= set(page.entries) else ""
+
     def _resync(self, reason: str) -> None:
         logger.warning("the store's log does not go on from where it was read (%s): the cache was cleared", reason)
         audit("feed.resync", b"", "-", "-", reason=reason)
-        self.endings.due = True
+        self.endings.due = self.endings.doubted = True
 
     def _tell(self, *, lost: bool) -> None:
         """Log once that trust is lost, and once that it is back."""

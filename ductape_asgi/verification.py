@@ -203,7 +203,7 @@ class Verifier:
             noted = self._feed.endings.count
             record = await self._worker.guarded.verify(claims.session_id, generation=contents.generation)
             record = _checked(record, claims, now)
-            self._worker.check_not_ended(record, noted)
+            await self._worker.check_not_ended(record, noted)
             if record.version > claims.version:
                 contents = _updated(contents, context.data_of(record))
             session = self._session(context, policy, claims, contents)
@@ -235,7 +235,7 @@ class Verifier:
             raise RevokedSession("the session has been ended")
         if not record.live(self._worker.clock()):
             raise ExpiredToken("the session has reached its end")
-        self._worker.check_not_ended(record, noted)
+        await self._worker.check_not_ended(record, noted)
         document = context.data_of(record)
         plain = json.loads(document)
         _check_fits(policy, document)

@@ -11,6 +11,7 @@ import anyio
 
 from .audit import logger
 from .cache import VerifiedTokens
+from .endings import Ending
 from .errors import RevokedSession, StoreUnavailable
 from .following import following
 from .lifetime import Lifetime, Work
@@ -20,12 +21,14 @@ from .realms import RealmContext, Subjects
 from .restoring import end_again
 from .revocations import Feed, boot_clock
 from .stores.base import SessionStore
-from .stores.guarded import DEADLINE, GuardedStore
+from .stores.guarded import DEADLINE, HURRIED, GuardedStore
 
 #: How often the background task looks for work that nobody woke it for, in seconds.
 _HOUSEKEEPING = 15
 #: Last uses handed to the store at once.  More cost as much each, and keep their rows locked for longer.
 _TOUCH_STEP = 1000
+#: Last uses that wait for a store that takes none.  Who is active is noted again a minute later.
+_MOST_SEEN = 100_000
 #: How often ended sessions are removed, in seconds, and how many at once.
 _PURGE_EVERY = 60
 _PURGE_STEP = 500
@@ -91,23 +94,37 @@ class Worker:
 
     def note_use(self, session_id: str, at: float) -> None:
         """Have a last use written soon, off the request path."""
-        self._seen[session_id] = at
+        if len(self._seen) < _MOST_SEEN or session_id in self._seen:
+            self._seen[session_id] = at
         self.lifetime.wake()
 
     def ended(self, revocation: Revocation, *, before: float = float("-inf")) -> None:
         """Forget what this worker has just ended, and keep in mind that it did; see `Feed.apply`."""
         self.feed.apply(revocation, before=before)
 
-    def check_not_ended(self, record: SessionRecord, noted: int) -> None:
+    async def check_not_ended(self, record: SessionRecord, noted: int) -> None:
         """Whether a session that the store shows live may be.
 
         Raises:
             RevokedSession: it was known to have ended when `feed.endings.count` was `noted`; the store lost that.
+            StoreUnavailable: that seems so, and the log cannot tell now whether writes were lost.
         """
-        if self.feed.endings.known(record, noted=noted):
+        ending = self.feed.endings.known(record, noted=noted, leeway=self.leeway)
+        if ending is not None and await self._lost(ending):
             self.feed.endings.due = True
             self.wake()
             raise RevokedSession("the session has been ended, which the store has forgotten")
+
+    async def _lost(self, ending: Ending) -> bool:
+        """Whether the store has lost an ending of what it shows live.
+
+        No session begins twice.  But of a person's, one may have been started since by a worker whose clock is behind.
+        """
+        if ending.revocation.session_id is not None:
+            return True
+        if not self.feed.endings.doubted:
+            await self.feed.catch_up(HURRIED)
+        return self.feed.endings.doubted
 
     async def health(self) -> Health:
         """Ask the store for its log, and tell how things stand.  Never raises `StoreUnavailable`."""
@@ -151,10 +168,12 @@ class Worker:
         endings = self.feed.endings
         endings.due = False
         try:
-            restored = await end_again(self.guarded, endings, self.clock)
+            restored = await end_again(self.guarded, endings, self.clock, self.leeway)
         except BaseException:
             endings.due = True
             raise
+        # Unless the log has given another reason meanwhile.
+        endings.doubted = endings.doubted and endings.due
         if restored:
             logger.warning("the store had lost the end of %d sessions; they were ended again", restored)
 

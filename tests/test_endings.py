@@ -15,13 +15,15 @@ from ductape_asgi.restoring import end_again
 from ductape_asgi.stores.memory import MemoryStore
 from ductape_asgi.testing.contract.records import ANN, BOB, NOW, REALM, TAG, create, ids_of, new_record, read, start
 
+LEEWAY = 5
+
 
 def of_session(session_id: str, **changes: Any) -> Revocation:
     return replace(Revocation(REALM, TAG, session_id=session_id), **changes)
 
 
 def known(endings: Endings, record: Any) -> bool:
-    return endings.known(record, noted=endings.count)
+    return endings.known(record, noted=endings.count) is not None
 
 
 def test_an_ended_session_is_known_by_its_id() -> None:
@@ -68,6 +70,34 @@ def test_what_is_noted_again_stays_known_from_the_first_time_on_and_never_for_le
     assert len(endings) == 1
 
 
+def test_what_is_noted_again_for_more_is_known_from_then_on() -> None:
+    endings, record = Endings(), new_record(created_at=NOW)
+    everything = Revocation(REALM, TAG, subject=ANN)
+    endings.note(everything, before=NOW - 1)
+    noted = endings.count
+    endings.note(everything, before=NOW + 1)
+    assert not endings.known(record, noted=noted)
+    assert known(endings, record)
+    assert endings.came(record, noted=noted)
+
+
+def test_what_may_have_begun_afterwards_by_another_clock_is_not_taken_for_ended() -> None:
+    endings, record = Endings(), new_record(created_at=NOW)
+    endings.note(Revocation(REALM, TAG, subject=ANN), before=NOW + LEEWAY)
+    assert endings.known(record, noted=endings.count)
+    assert not endings.known(record, noted=endings.count, leeway=LEEWAY)
+
+
+def test_of_a_person_only_what_ended_since_came() -> None:
+    endings, record, other = Endings(), new_record(created_at=NOW), new_record(created_at=NOW)
+    endings.note(Revocation(REALM, TAG, subject=ANN), before=NOW + 1)
+    noted = endings.count
+    assert not endings.came(record, noted=noted)
+    endings.note(of_session(record.session_id), before=0)
+    assert endings.came(record, noted=noted)
+    assert not endings.came(other, noted=noted)
+
+
 def test_the_oldest_go_first_and_what_is_noted_again_is_new() -> None:
     endings, records = Endings(most=3), [new_record() for _ in range(5)]
     for record in (*records[:3], records[0], *records[3:]):
@@ -100,7 +130,7 @@ Restore = Callable[[Endings], Awaitable[int]]
 
 @pytest.fixture
 def restore(store: CountingStore) -> Restore:
-    return lambda endings: end_again(store, endings, lambda: NOW)
+    return lambda endings: end_again(store, endings, lambda: NOW, LEEWAY)
 
 
 @pytest.mark.anyio
@@ -119,8 +149,8 @@ async def test_what_is_live_although_it_ended_is_ended_and_nothing_else(store: C
 @pytest.mark.anyio
 async def test_a_person_with_many_sessions_is_gone_through_page_by_page(store: CountingStore, restore: Restore) -> None:
     endings, old = Endings(), [await start(store) for _ in range(2500)]
-    new = await start(store, created_at=NOW + 10)
-    endings.note(Revocation(REALM, TAG, subject=ANN, spared=old[7].session_id), before=NOW + 5)
+    new = await start(store, created_at=NOW + 1)
+    endings.note(Revocation(REALM, TAG, subject=ANN, spared=old[7].session_id), before=NOW + LEEWAY + 1)
     assert await restore(endings) == 2499
     assert await ids_of(store) == [new.session_id, old[7].session_id]
 

@@ -222,7 +222,7 @@ async def _holder(options: RouteOptions, token: str) -> Caller:
     record = await worker.guarded.verify(claims.session_id, generation=-1)
     if record is None or (record.realm, record.tag) != (context.audience, policy.tag):
         raise RevokedSession("the session has been ended")
-    worker.check_not_ended(record, noted)
+    await worker.check_not_ended(record, noted)
     grace = whole(policy.reuse_grace)
     if decide_rotation(record, generation=claims.generation, grace=grace, now=now) in ("reused", "expired"):
         await options.sessions.refresh(tag=options.tag, refresh_token=token)

@@ -75,6 +75,13 @@ def surveyed(store: object) -> SurveyedStore:
     return cast("SurveyedStore", store)
 
 
+class StepRefused(StoreUnavailable):
+    """The backend answered in good time, and does not do this step: its memory is full, this one session is damaged.
+
+    No sign that others would fail, too: whoever counts failures takes it for an answer.
+    """
+
+
 class SecretChanged(StoreUnavailable):
     """`SessionStore.create` was given a secret that the store does not keep: it was emptied, or is another one."""
 
@@ -89,6 +96,9 @@ class SessionStore(Protocol):
     nothing.  A store raises `StoreUnavailable`, and only when its backend failed, besides the errors named
     below.  Every method may be called from many tasks at once, and each is one atomic step that either
     happened or did not.  What a method changed is durable, and visible to every other worker, when it answers.
+
+    After some failures in a row nothing is asked for a moment.  A failure of one step alone, which says nothing of
+    others, may be told as `StepRefused`, which does not count.
 
     A session is *live* while ``record.live(now)`` holds; only live sessions are counted, listed or ended.
     `now` is Unix seconds by the caller's clock.  The three sealed fields are opaque to the store.
@@ -164,7 +174,8 @@ class SessionStore(Protocol):
         """Decide what the refresh token of `generation` may have.
 
         The newest generation, or a later one (the store lost writes): ``rotated``.  The record then has
-        ``generation + 1``, `refresh_key`, ``rotated_at = last_seen_at = now``, and `client` unless None.
+        ``generation + 1``, `refresh_key`, ``rotated_at = now``, `last_seen_at` of `now` unless it is later already, and
+        `client` unless None.
         The one before it: ``same``, nothing written, while ``now < rotated_at + grace`` or the newest
         has shown no sign of life.  Any other: ``reused``, and the session is ended.
         """

@@ -18,7 +18,7 @@ import anyio
 from ..errors import DuctapeError, StoreUnavailable
 from ..figures import Census, PeoplePage
 from ..models import LogPage, Position, RecordPage, Rotation, SessionRecord
-from .base import SessionStore, surveyed
+from .base import SessionStore, StepRefused, surveyed
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -144,6 +144,9 @@ class GuardedStore:
         except OSError as error:
             circuit.failed()
             raise StoreUnavailable(f"the session store cannot be reached: {type(error).__name__}") from error
+        except StepRefused:
+            circuit.succeeded()
+            raise
         except StoreUnavailable:
             if refusals_count:
                 circuit.failed()

@@ -38,7 +38,7 @@ def rotated(
         refresh_key=refresh_key,
         client=record.client if client is None else client,
         rotated_at=now,
-        last_seen_at=now,
+        last_seen_at=max(record.last_seen_at, now),
     )
 
 

@@ -450,7 +450,8 @@ async def test_what_a_failover_lost_is_refused_at_once_and_written_again(
 ) -> None:
     issued = await started(there, here)
     spared = await started(there, here, device="other")
-    await anyio.sleep(2)  # what began since the last reading may have begun after a revoke_all that is heard of
+    # What began since the last reading, or in the leeway before, may have begun after a revoke_all that is heard of.
+    await anyio.sleep(7)
     copy = await server.copy()
     if way == "revoke":
         await revoke(there, issued)
@@ -504,7 +505,7 @@ async def test_sessions_started_after_everything_was_revoked_are_not_ended_again
 ) -> None:
     old = await started(there, here)
     copy = await server.copy()
-    await anyio.sleep(0.5)
+    await anyio.sleep(7)
     server.wake_ups = wake_ups
     await there.revoke_all(tag=TAG, identifier="ann")
     await anyio.sleep(0.001)
@@ -516,6 +517,111 @@ async def test_sessions_started_after_everything_was_revoked_are_not_ended_again
     await anyio.sleep(10)
     assert new.session_id in server.memory._records
     assert await accepted(here, new.token) == await accepted(there, new.token) == "ok"
+
+
+@pytest.fixture
+async def behind(make_worker: MakeWorker, clocks: Clocks) -> Sessions:
+    """A worker on a machine whose clock is two seconds slow, which the default leeway forgives."""
+    return await make_worker(clock=lambda: clocks.wall() - 2)
+
+
+async def test_who_signs_in_after_revoke_all_on_a_machine_whose_clock_is_behind_stays_signed_in(
+    here: Sessions, there: Sessions, behind: Sessions, server: Server
+) -> None:
+    await started(there, here)
+    await there.revoke_all(tag=TAG, identifier="ann")
+    issued = await behind.start(tag=TAG, data=ANN)
+    await here.worker.feed.catch_up()
+    assert [await accepted(each, issued.token) for each in (there, here, behind)] == ["ok"] * 3
+    await there.refresh(tag=TAG, refresh_token=issued.refresh_token)
+    server.lose(await server.copy())
+    for each in (there, here):
+        each.worker.feed.endings.due = each.worker.feed.endings.doubted = True
+        each.worker.wake()
+    await anyio.sleep(20)
+    assert await accepted(behind, issued.token) == "ok"
+
+
+@pytest.mark.parametrize("step", [-3600.0, 3600.0])
+async def test_a_clock_that_was_stepped_after_revoke_all_signs_nobody_out(
+    here: Sessions, there: Sessions, clocks: Clocks, server: Server, step: float
+) -> None:
+    await started(there, here)
+    await there.revoke_all(tag=TAG, identifier="ann")
+    clocks.stepped += step
+    issued = await there.start(tag=TAG, data=ANN)
+    for each in (there, here):
+        assert await accepted(each, issued.token) == "ok"
+    assert (await there.refresh(tag=TAG, refresh_token=issued.refresh_token)).session_id == issued.session_id
+    await anyio.sleep(20)
+    assert issued.session_id in server.memory._records
+
+
+async def test_whether_an_end_was_lost_is_not_guessed_while_the_log_cannot_be_read(
+    there: Sessions, clocks: Clocks
+) -> None:
+    await there.revoke_all(tag=TAG, identifier="ann")
+    clocks.stepped -= 3600
+    issued = await there.start(tag=TAG, data=ANN)
+    store_of(there).silent.add("log_since")
+    began = anyio.current_time()
+    assert await accepted(there, issued.token) == "store_unavailable"
+    assert anyio.current_time() - began <= 1
+    store_of(there).silent.clear()
+    await anyio.sleep(2)
+    assert await accepted(there, issued.token) == "ok"
+
+
+async def test_a_session_that_outlived_its_end_is_doubted_until_all_ends_are_written_again(
+    here: Sessions, there: Sessions, server: Server
+) -> None:
+    issued = await started(there, here)
+    copy = await server.copy()
+    await anyio.sleep(7)
+    await there.revoke_all(tag=TAG, identifier="ann")
+    for each in (here, there):
+        store_of(each).refusing.add("revoke")
+    server.lose(copy)
+    await anyio.sleep(3)
+    assert there.worker.feed.endings.doubted
+    assert await accepted(there, issued.token) == "revoked_session"
+    for each in (here, there):
+        store_of(each).refusing.clear()
+    await anyio.sleep(20)
+    assert not there.worker.feed.endings.doubted
+
+
+@pytest.mark.parametrize("way", ["revoke", "revoke_all"])
+async def test_an_end_that_was_lost_before_anybody_read_of_it_is_missed_and_written_again(
+    there: Sessions, server: Server, way: str
+) -> None:
+    issued = await started(there)
+    await anyio.sleep(7)
+    copy = await server.copy()
+    if way == "revoke":
+        await revoke(there, issued)
+    else:
+        await there.revoke_all(tag=TAG, identifier="ann")
+    server.lose(copy)
+    assert await seconds_until(lambda: issued.session_id not in copy._records) <= 2
+    assert await accepted(there, issued.token) == "revoked_session"
+
+
+async def test_an_end_that_was_read_before_it_was_answered_is_not_missed(
+    there: Sessions, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def read() -> None:
+        await server.memory.revoke_all("shop:prd", TAG, subject, spare=None, now=START + anyio.current_time())
+        await there.worker.feed.catch_up()
+        await started(there)
+
+    issued = await started(there)
+    record = server.memory._records[issued.session_id]
+    subject = record.subject
+    store_of(there).before["revoke_all"] = read
+    assert await there.revoke_all(tag=TAG, identifier="ann") == 1
+    await anyio.sleep(10)
+    assert resyncs(caplog) == []
 
 
 async def test_endings_that_could_not_be_written_again_are_written_when_the_store_is_back(

@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 from ductape_asgi import DuctapeError, InvalidData, SessionLimitReached, StoreUnavailable
+from ductape_asgi.stores.base import StepRefused
 from ductape_asgi.stores.guarded import DEADLINE, FAILURES, HURRIED, UNHURRIED, GuardedStore
 from ductape_asgi.stores.memory import MemoryStore
 from ductape_asgi.stores.sqlite import SQLiteStore
@@ -100,6 +101,29 @@ async def test_readings_of_the_log_that_fail_keep_no_other_call_away(store: Push
         await guarded.log_since(None)
     assert store.calls == []
     assert await look(guarded) is None
+
+
+async def test_steps_that_are_refused_one_by_one_open_no_circuit(store: PushStore, guarded: GuardedStore) -> None:
+    async def refuse() -> None:
+        raise StepRefused("this one alone")
+
+    store.before["verify"] = refuse
+    await fail(guarded, 2 * FAILURES)
+    assert guarded.state == "closed"
+    assert await guarded.revoke(REALM, TAG, "a", now=NOW) is False
+
+
+async def test_a_refused_step_closes_the_circuit(store: PushStore, guarded: GuardedStore) -> None:
+    async def refuse() -> None:
+        raise StepRefused("this one alone")
+
+    store.refusing.add("verify")
+    await fail(guarded, FAILURES)
+    await anyio.sleep(1)
+    store.refusing.clear()
+    store.before["verify"] = refuse
+    await fail(guarded, 1)
+    assert guarded.state == "closed"
 
 
 async def test_a_log_that_can_be_read_closes_the_circuit(store: PushStore, guarded: GuardedStore) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
-from ductape_asgi import InvalidToken, IssuedSession, Sessions, new_access_key
+from ductape_asgi import InvalidToken, IssuedSession, Sessions, StoreUnavailable, new_access_key
 
 from .conftest import MakeSessions
 from .support import ANN, TAG, Clock, accepted
@@ -165,3 +165,37 @@ async def test_a_token_of_another_algorithm_of_the_same_key_is_invalid(rolled: A
         issued = await sessions.start(tag=TAG, data=ANN)
         answers = {other: await accepted(each, issued.token) for other, each in workers.items()}
         assert answers == {other: "ok" if other == name else "invalid_token" for other in workers}
+
+
+@pytest.mark.any_store
+@pytest.mark.parametrize("damage", [b"", bytes(100), "text"])
+async def test_secrets_that_are_damaged_in_the_store_sign_nobody_out(rolled: Any, damage: Any) -> None:
+    """A refusal of the refresh token would have its cookie taken away."""
+
+    async def damaged(realm: str, offers: Any) -> dict[str, Any]:
+        return dict.fromkeys(offers, damage)
+
+    before, after = await rolled(OLD), await rolled(OLD)
+    issued = await before.start(tag=TAG, data=ANN)
+    after.worker.store.instead["claim_secret"] = damaged
+    for call in (refreshed(after, issued), after.revoke_all(tag=TAG, identifier="ann")):
+        with pytest.raises(StoreUnavailable, match="damaged"):
+            await call
+    del after.worker.store.instead["claim_secret"]
+    assert (await refreshed(after, issued)).session_id == issued.session_id
+
+
+@pytest.mark.any_store
+async def test_of_several_keys_one_whole_copy_of_a_secret_is_enough(rolled: Any) -> None:
+    before, after = await rolled(NEW, OLD), await rolled(NEW, OLD)
+    issued = await before.start(tag=TAG, data=ANN)
+    store = after.worker.store
+    whole = store.real.claim_secret
+
+    async def damaged(realm: str, offers: Any) -> dict[str, bytes]:
+        kept = await whole(realm, offers)
+        return {name: b"" if name == next(iter(offers)) else secret for name, secret in kept.items()}
+
+    store.instead["claim_secret"] = damaged
+    assert await after.revoke_all(tag=TAG, identifier="ann") == 1
+    assert await accepted(before, issued.token) == "revoked_session"

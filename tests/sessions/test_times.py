@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from ductape_asgi import ExpiredToken, InvalidToken, IssuedSession, Sessions, TagPolicy
+from ductape_asgi import ExpiredToken, InvalidToken, IssuedSession, Sessions, StoreUnavailable, TagPolicy, worker
 
 from .conftest import MakeSessions
 from .support import ANN, TAG, Clock, WatchedStore, accepted, last_seen, until
@@ -236,6 +236,25 @@ async def test_last_seen_is_written_off_the_request_path(make_sessions: MakeSess
     assert await accepted(sessions, issued.token) == "ok"
     assert store.calls["touch"] == before
     await used(sessions, issued, clock)
+
+
+@pytest.mark.any_store
+async def test_last_uses_that_no_store_takes_fill_no_memory(
+    make_sessions: MakeSessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(seen: object) -> None:
+        raise StoreUnavailable("its disk is full")
+
+    monkeypatch.setattr(worker, "_MOST_SEEN", 100)
+    sessions = await make_sessions()
+    store = sessions.worker.store
+    assert isinstance(store, WatchedStore)
+    store.instead["touch"] = refuse
+    for number in range(200):
+        sessions.worker.note_use(f"session-{number}", number)
+    sessions.worker.note_use("session-0", 300)
+    assert len(sessions.worker._seen) == 100
+    assert sessions.worker._seen["session-0"] == 300
 
 
 async def test_without_idle_ttl_an_unused_session_lives_to_its_end(sessions: Sessions, clock: Clock) -> None:

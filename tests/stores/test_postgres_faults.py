@@ -21,7 +21,9 @@ import trio
 
 from ductape_asgi.errors import ConfigurationError, StoreUnavailable
 from ductape_asgi.models import SessionRecord
+from ductape_asgi.stores.base import StepRefused
 from ductape_asgi.stores.postgres import PostgresStore, pool
+from ductape_asgi.stores.postgres.driver import unavailable
 from ductape_asgi.stores.postgres.pool import PATIENCE
 from ductape_asgi.testing.contract.records import (
     ANN,
@@ -584,3 +586,24 @@ loop.close()
 def test_a_forked_child_refuses_what_it_inherited_and_opens_its_own(postgres_url: str) -> None:
     done = subprocess.run([sys.executable, "-c", _FORK, postgres_url], capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("4 3\n", "")
+
+
+@pytest.mark.parametrize(
+    "refused", [asyncpg.DiskFullError, asyncpg.OutOfMemoryError, asyncpg.CharacterNotInRepertoireError]
+)
+async def test_a_step_that_the_server_refuses_at_once_says_nothing_of_others(refused: type[Exception]) -> None:
+    assert isinstance(unavailable(refused()), StepRefused)
+
+
+@pytest.mark.parametrize(
+    "failed",
+    [
+        asyncpg.TooManyConnectionsError,
+        asyncpg.QueryCanceledError,
+        asyncpg.CrashShutdownError,
+        asyncpg.PostgresSystemError,
+        OSError,
+    ],
+)
+async def test_a_server_that_takes_its_time_or_is_gone_is_left_alone(failed: type[Exception]) -> None:
+    assert not isinstance(unavailable(failed()), StepRefused)

@@ -16,8 +16,10 @@ import anyio
 import pytest
 from redis.asyncio import Connection
 
+from ductape_asgi import Sessions, new_access_key
 from ductape_asgi.errors import SessionLimitReached, StoreUnavailable
 from ductape_asgi.models import SessionRecord
+from ductape_asgi.stores.guarded import FAILURES
 from ductape_asgi.stores.redis import RedisStore, node
 from ductape_asgi.stores.redis.keys import shard_of_session
 from ductape_asgi.stores.redis.records import encode
@@ -200,6 +202,20 @@ async def test_with_a_full_memory_nothing_starts_and_all_can_be_ended(server: Se
     assert (await page_of(store, "new")).count == 0
 
 
+async def test_with_a_full_memory_sessions_are_ended_and_verified_however_many_refreshes_are_refused(
+    server: Server,
+) -> None:
+    async with Sessions(access_key=new_access_key(), product="shop", env="prd", store=server.url) as sessions:
+        issued = [await sessions.start(tag=TAG, data={"userId": f"user-{number}"}) for number in range(10)]
+        server.ask("CONFIG", "SET", "maxmemory", "1")
+        for _ in range(2 * FAILURES):
+            with pytest.raises(StoreUnavailable):
+                await sessions.refresh(tag=TAG, refresh_token=issued[0].refresh_token)
+        for one in issued:
+            assert (await sessions.verify(tag=TAG, token=one.token)).session_id == one.session_id
+            assert await sessions.revoke(tag=TAG, session_id=one.session_id)
+
+
 async def test_a_replica_is_not_believed(server: Server, open_store: OpenStore, tmp_path: Path) -> None:
     """It may lag behind without knowing: what it says proves nothing."""
     store = await open_store(server.url)
@@ -336,6 +352,55 @@ async def test_a_damaged_session_is_unavailable(redis_url: str, open_store: Open
     await _put(store, store._keys.session(_shard(record), record.session_id), junk)
     with pytest.raises(StoreUnavailable):
         await read(store, record.session_id)
+
+
+@pytest.fixture(params=["junk", "another session's"])
+async def damaged(request: pytest.FixtureRequest, redis_url: str, open_store: OpenStore) -> tuple[RedisStore, str]:
+    """A store, and one of ann's sessions in it that cannot be read."""
+    store = await open_store(fresh(redis_url))
+    record = await start(store)
+    other = await start(store, subject="carl")
+    await _put(store, store._keys.session(_shard(record), record.session_id), _damage(request.param, other))
+    return store, record.session_id
+
+
+def _damage(kind: str, other: SessionRecord) -> bytes:
+    return b"\x01junk" if kind == "junk" else encode(other)
+
+
+async def test_a_damaged_session_can_be_ended_and_all_workers_hear_of_it(damaged: tuple[RedisStore, str]) -> None:
+    store, session_id = damaged
+    since = await position(store)
+    assert await store.revoke(REALM, TAG, session_id, now=NOW)
+    assert await read(store, session_id) is None
+    assert [entry.session_id for entry in (await store.log_since(since)).entries] == [session_id]
+    assert (await page_of(store, "carl")).count == 1
+
+
+async def test_a_damaged_session_is_in_nobodys_way(damaged: tuple[RedisStore, str]) -> None:
+    store, session_id = damaged
+    whole, _ = await start_limited(store, 2)
+    assert [record.session_id for record in (await page_of(store)).records] == [whole.session_id]
+    assert await store.update(REALM, TAG, subject=ANN, session_id=None, data=b"new", now=NOW) == 1
+    await store.touch({session_id: NOW + 1, whole.session_id: NOW + 1})
+    assert (await must_read(store, whole.session_id)).last_seen_at == NOW + 1
+    assert await store.revoke_all(REALM, TAG, ANN, spare=None, now=NOW) == 1
+    assert await read(store, session_id) is None
+    assert await read(store, whole.session_id) is None
+
+
+async def test_a_damaged_session_keeps_no_other_from_being_purged(damaged: tuple[RedisStore, str]) -> None:
+    store, session_id = damaged
+    await start(store)
+    assert await store.purge(before=NOW + 10**8, limit=10) == 2  # hers, and carl's
+    with pytest.raises(StoreUnavailable):  # a newer version may have written it
+        await read(store, session_id)
+
+
+async def test_a_damaged_session_is_replaced(damaged: tuple[RedisStore, str]) -> None:
+    store, session_id = damaged
+    await start_limited(store, 5, replaces=session_id)
+    assert await read(store, session_id) is None
 
 
 def _shard(record: SessionRecord) -> int:

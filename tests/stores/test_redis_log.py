@@ -145,6 +145,34 @@ async def test_a_head_that_was_lost_alone_begins_another_log(redis_url: str, ope
     assert [entry.session_id for entry in (await store.log_since(here)).entries] == ended
 
 
+@pytest.mark.parametrize("form", ["redis_url", "redis_cluster_url"])
+@pytest.mark.parametrize("junk", ["junk", "a b c", "a 1 b c", "a -5 b", b"\xff 1 x", f"a {10**20} b", "a\n1\nb"])
+async def test_a_head_that_cannot_be_read_begins_another_log(
+    form: str, request: pytest.FixtureRequest, open_store: OpenStore, junk: bytes
+) -> None:
+    store = await open_store(fresh(request.getfixturevalue(form)))
+    record = await start(store)
+    shard = shard_of_subject(record.subject)
+    before = await position(store)
+    await store._opened.ask_each({shard: [("SET", store._keys.heads[shard], junk)]})
+    assert not await complete(store, before)
+    since = await position(store)
+    assert await store.revoke(REALM, TAG, record.session_id, now=NOW)
+    assert [entry.session_id for entry in (await store.log_since(since)).entries] == [record.session_id]
+
+
+@pytest.mark.parametrize("fields", [["m", "x"], [part for name in "mprtsuxk" for part in (name, b"\xff")]])
+async def test_an_entry_of_somebody_else_is_a_gap(redis_url: str, open_store: OpenStore, fields: list[Any]) -> None:
+    store = await open_store(fresh(redis_url))
+    before = await position(store)
+    await revoke_new(store)
+    shard, number = shard_of_subject(ANN), before.shards[shard_of_subject(ANN)][1] + 1
+    key = store._keys.log(shard)
+    await store._opened.ask_each({shard: [("XTRIM", key, "MAXLEN", 0), ("DEL", key)]})
+    await store._opened.ask_each({shard: [("XADD", key, f"{number}-0", *fields)]})
+    assert not await complete(store, before)
+
+
 @pytest.mark.parametrize("kept", [0, 1, 4])
 async def test_a_trimmed_log_is_not_complete_for_who_was_behind(
     redis_url: str, open_store: OpenStore, kept: int

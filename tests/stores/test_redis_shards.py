@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from redis.crc import key_slot
 
 from ductape_asgi import Sessions, TagPolicy, new_access_key
 from ductape_asgi.errors import ConfigurationError, RevokedSession, StoreUnavailable
-from ductape_asgi.stores.base import route_of
+from ductape_asgi.stores.base import SecretChanged, route_of
 from ductape_asgi.stores.memory import MemoryStore
 from ductape_asgi.stores.redis import RedisStore
 from ductape_asgi.stores.redis.address import read_url
@@ -25,6 +26,7 @@ from ductape_asgi.testing.contract.records import (
     ENDS_AT,
     NOW,
     REALM,
+    SECRET,
     TAG,
     ids_of,
     must_read,
@@ -265,6 +267,50 @@ async def test_sessions_finds_people_and_strangers_by_their_ids(url: str) -> Non
         assert bob.session_id
         with pytest.raises(RevokedSession):
             await one.verify(tag="visitor", token=visitors[1].token, fresh=True)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("first", ["the worker that was there", "a new worker"])
+async def test_a_node_that_comes_back_empty_takes_no_pseudonyms_with_it(redis_url: str, first: str) -> None:
+    """Else those of the other nodes could not sign in any more, nor be found."""
+    url = fresh(redis_url)
+    options: dict[str, Any] = {"access_key": new_access_key(), "product": "shop", "env": "prd", "store": url}
+    people = [f"user-{number}" for number in range(30)]
+    async with Sessions(**options) as old, Sessions(**options) as new:
+        for person in people:
+            await old.start(tag="user-session", data={"userId": person})
+        store = old.worker.store
+        assert isinstance(store, RedisStore)
+        home = store._keys.heads[store._keys.secrets("shop:prd")[0]].removesuffix("head")
+        with redis.Redis.from_url(redis_url) as client:
+            client.delete(*client.scan_iter(match=f"{home}*", count=1000))
+        await old.worker.feed.catch_up()
+        for worker in (old, new) if first == "the worker that was there" else (new, old):
+            for person in people:
+                await worker.start(tag="user-session", data={"userId": person})
+        counts = {(await new.list(tag="user-session", identifier=person)).count for person in people}
+        assert counts <= {2, 3}  # who lived on that node has lost one
+        assert 3 in counts
+
+
+@pytest.mark.anyio
+async def test_a_copy_of_a_secret_that_the_realm_no_longer_has_is_replaced(redis_url: str) -> None:
+    async with AsyncExitStack() as stack:
+        store = RedisStore(fresh(redis_url))
+        await store.open()
+        stack.push_async_callback(store.close)
+        record = await start(store)
+        shard, (home, key) = shard_of_subject(record.subject), store._keys.secrets(record.realm)
+        assert shard != home
+        (only,) = store._opened.topology.nodes  # type: ignore[union-attr]
+        copy = store._keys.secrets_in(shard, record.realm)
+        await only.ask(("HSET", copy, record.refresh_key, b"of another store"))
+        await start(store)
+        await only.ask(("HSET", key, record.refresh_key, b"of another store"), ("DEL", copy))
+        with pytest.raises(SecretChanged):
+            await store.create(
+                new_record(store), limit=None, evict=False, replaces=None, secret=SECRET, now=record.created_at
+            )
 
 
 def test_sessions_opens_anew_in_each_event_loop(redis_url: str) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from pathlib import Path
 
+import anyio
 import pytest
 
 from ductape_asgi import ClientInfo, IssuedSession, RevokedSession, Sessions, StoreUnavailable, new_access_key
@@ -40,9 +42,14 @@ DAMAGE = [
 
 
 @pytest.fixture
-async def sessions(path: Path):
-    given = {"access_key": new_access_key(), "product": "shop", "env": "prd"}
-    async with Sessions(store=SQLiteStore(path), **given) as sessions:  # type: ignore[arg-type]
+def make_sessions(path: Path) -> Callable[[], Sessions]:
+    access_key = new_access_key()
+    return lambda: Sessions(access_key=access_key, product="shop", env="prd", store=SQLiteStore(path))
+
+
+@pytest.fixture
+async def sessions(make_sessions: Callable[[], Sessions]) -> AsyncIterator[Sessions]:
+    async with make_sessions() as sessions:
         yield sessions
 
 
@@ -68,6 +75,34 @@ async def test_a_damaged_session_is_unavailable_and_the_log_says_where(
             await call()
         assert damage.split(" = ")[0] in caplog.text
         assert damaged.session_id not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DELETE FROM log_head",
+        "UPDATE log_head SET sequence = 'x'",
+        "UPDATE log_head SET sequence = -5",
+        "UPDATE log_head SET sequence = 9223372036854775807",
+        "UPDATE log_head SET epoch = x'ff'",
+    ],
+)
+async def test_a_log_that_does_not_say_where_it_stands_begins_anew(
+    sessions: Sessions, make_sessions: Callable[[], Sessions], path: Path, damage: str
+) -> None:
+    async with make_sessions() as other:
+        issued = await sessions.start(tag=TAG, data=ANN)
+        await other.verify(tag=TAG, token=issued.token)
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute(damage)
+        with anyio.fail_after(10):
+            other.worker.feed.distrust()
+            while not (await other.health()).ok:
+                await anyio.sleep(0.01)
+        assert await other.verify(tag=TAG, token=issued.token)
+        assert await sessions.revoke(tag=TAG, session_id=issued.session_id)
+        with pytest.raises(RevokedSession):
+            await other.verify(tag=TAG, token=issued.token)
 
 
 OUT_OF_SIGHT = {"ends_at = -9e18", "subject = x'00'"}  # its time is over; nobody's

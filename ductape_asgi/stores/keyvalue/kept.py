@@ -56,9 +56,9 @@ async def add(pairs: Pairs, record: SessionRecord) -> None:
 
 
 async def put(pairs: Pairs, kept: Kept, record: SessionRecord, *, again: bool = False) -> SessionRecord:
-    """Keep what a session changed to.  A later end is looked up `again` only when it comes up; an earlier one now."""
-    due = f"{due_at(end_of(record))} {kept.number:016}"
-    if due < kept.due or again:
+    """Keep what a session changed to.  Its end gets later only, which is looked up `again` when it comes up."""
+    if again:
+        due = f"{due_at(end_of(record))} {kept.number:016}"
         await pairs.delete(kept.due)
         await pairs.put(due, record.session_id)
         kept = replace(kept, due=due)

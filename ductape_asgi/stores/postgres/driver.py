@@ -8,6 +8,7 @@ from typing import Any, Protocol, cast
 import asyncpg
 
 from ...errors import StoreUnavailable
+from ..base import StepRefused
 
 Undone: tuple[type[Exception], ...] = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 """The server has undone the step, and it may be tried again."""
@@ -93,6 +94,15 @@ def unavailable(error: BaseException) -> StoreUnavailable:
     """What callers get for a failure of the server or of the way to it."""
     state = getattr(error, "sqlstate", None)
     name = type(error).__name__ + (f", {state}" if state else "")
-    return StoreUnavailable(
+    return (StepRefused if _refused(error) else StoreUnavailable)(
         f"the PostgreSQL session store failed ({name}); see its log and the way there, and try again"
     )
+
+
+def _refused(error: BaseException) -> bool:
+    """Whether the server said no to this step and would do others: it cannot write now, or not this.
+
+    Not where it has no connection to give, or took its time.
+    """
+    state: str | None = getattr(error, "sqlstate", None)
+    return isinstance(error, ServerError) and state != "53300" and (state or "")[:2] in ("22", "23", "25", "53")

@@ -134,10 +134,8 @@ def statements_for(schema: str) -> Statements:
         insert_limited=_insert_limited(sessions, append),
         rotate=(
             f"UPDATE {sessions} SET generation = $2::bigint + 1, refresh_key = $3, client = coalesce($4, client),"
-            " rotated_at = $5::double precision, last_seen_at = $5::double precision,"
-            # A clock behind the one that wrote last may bring the end nearer; else this changes nothing, and
-            # what changes nothing that is indexed costs no index anything.
-            f" purge_at = least(purge_at, ends_at, $5::double precision + idle_ttl + {TOUCH_EVERY})"
+            # A clock behind the one that wrote last must not bring the end nearer, so that `purge_at` stays true.
+            " rotated_at = $5::double precision, last_seen_at = greatest(last_seen_at, $5::double precision)"
             f" WHERE session_id = $1 AND generation <= $2::bigint AND {_live('$5')} RETURNING {COLUMNS}"
         ),
         end_reused=(

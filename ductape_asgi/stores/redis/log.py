@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
-from redis.exceptions import ResponseError
-
 from ...models import LogPage, Position, Revocation
 from .keys import SHARDS
-from .opened import Opened, draw, unavailable
+from .opened import Opened, answered, draw
 from .scripts import BEGIN, HEADS, LOG_KEPT
 
 Place = tuple[str, int]
 
 _NOWHERE: Final[Place] = ("", 0)
+_HEAD: Final = re.compile(rb"[A-Za-z0-9_-]+ [0-9]{1,15} [A-Za-z0-9_-]+")
 _ALL: Final = range(SHARDS)
 
 
@@ -66,7 +66,7 @@ def _comparable(position: Position, here: Position) -> bool:
 
 async def _heads(opened: Opened) -> Heads:
     texts = await _head_texts(opened)
-    missing = [shard for shard in _ALL if not texts[shard]]
+    missing = [shard for shard in _ALL if not _HEAD.fullmatch(texts[shard])]
     if missing:
         calls = {shard: (opened.keys.logged(shard)[:2], (draw(),)) for shard in missing}
         for shard, (head,) in (await opened.run_each(BEGIN, calls)).items():
@@ -89,7 +89,7 @@ async def _head_texts(opened: Opened) -> list[bytes]:
     heads = opened.keys.heads
     if opened.address.form == "cluster":
         answers = await opened.ask_each({shard: [("GET", heads[shard])] for shard in _ALL})
-        return [_good(answers[shard][0]) or b"" for shard in _ALL]
+        return [answered(answers[shard][0]) or b"" for shard in _ALL]
     role, (together,) = await opened.run_after(("ROLE",), HEADS, 0, heads, draw())
     opened.require_master(role)
     texts: list[bytes] = together.split(b"\n")
@@ -101,15 +101,18 @@ async def _entries(opened: Opened, after: dict[int, int]) -> dict[int, list[Any]
     answers = await opened.ask_each(
         {shard: [("XRANGE", opened.keys.log(shard), f"{number + 1}-0", "+")] for shard, number in after.items()}
     )
-    return {shard: _good(entries) for shard, (entries,) in answers.items()}
+    return {shard: answered(entries) for shard, (entries,) in answers.items()}
 
 
 def _chained(place: Place, raw: list[Any], entries: list[Revocation]) -> Place:
-    """Append what follows `place` without a gap to `entries`.  Returns the place after it; `_NOWHERE` at a gap."""
+    """Append what follows `place` without a gap to `entries`.  Returns the place after it; `_NOWHERE` at a gap, which
+    an entry of somebody else's is as well."""
     mark, sequence = place
     for name, fields in raw:
-        values = [value.decode() for value in fields[1::2]]
-        own, previous, realm, tag, session_id, subject, spared, kind = values
+        try:
+            own, previous, realm, tag, session_id, subject, spared, kind = [value.decode() for value in fields[1::2]]
+        except ValueError:
+            return _NOWHERE
         if previous != mark or name != f"{sequence + 1}-0".encode():
             return _NOWHERE
         mark, sequence = own, sequence + 1
@@ -117,9 +120,3 @@ def _chained(place: Place, raw: list[Any], entries: list[Revocation]) -> Place:
             Revocation(realm, tag, session_id or None, subject or None, spared or None, ended=kind == "ended")
         )
     return mark, sequence
-
-
-def _good(answer: Any) -> Any:
-    if isinstance(answer, ResponseError):
-        raise unavailable(answer) from answer
-    return answer

@@ -19,12 +19,13 @@ from redis.exceptions import (
 )
 
 from ...errors import StoreUnavailable
+from ..base import StepRefused
 from .address import Address
 from .cluster import Cluster
 from .keys import Keys
 from .node import Command
 from .scripts import Script
-from .topology import FAILURES, OneServer, Topology, Watched
+from .topology import FAILURES, OneServer, Topology, Watched, refused
 
 #: How long a caller waits for everything: for a free connection, for finding the server, for its answer.
 LONGEST_WAIT: Final = 1.4
@@ -122,16 +123,25 @@ def _topology(address: Address, keys: Keys) -> Topology:
     return Watched(address) if address.form == "sentinel" else OneServer(address)
 
 
-def _checked(answer: Any) -> list[Any]:
-    """The answer of a script without its sign, which has been compared."""
+def answered(answer: Any) -> Any:
+    """The answer to a command, unless the server refused it.
+
+    Raises:
+        StoreUnavailable: it did.
+    """
     if isinstance(answer, ResponseError):
         raise unavailable(answer) from answer
-    values: list[Any] = answer[1:]
+    return answer
+
+
+def _checked(answer: Any) -> list[Any]:
+    """The answer of a script without its sign, which has been compared."""
+    values: list[Any] = answered(answer)[1:]
     return values
 
 
 def crossed() -> StoreUnavailable:
-    return StoreUnavailable("Redis holds another session under this id, and it was thrown away; who else writes there?")
+    return StepRefused("Redis holds another session under this id, and it was thrown away; who else writes there?")
 
 
 def draw() -> str:
@@ -152,7 +162,9 @@ def unavailable(error: BaseException) -> StoreUnavailable:
     kind = type(_wrapped(error)).__name__
     if isinstance(error, ReadOnlyError):
         kind += ", a replica or a master that was replaced"
-    return StoreUnavailable(f"the session store failed ({kind}); see Redis and the way there, and try again")
+    return (StepRefused if refused(error) else StoreUnavailable)(
+        f"the session store failed ({kind}); see Redis and the way there, and try again"
+    )
 
 
 def _wrapped(error: BaseException) -> BaseException:

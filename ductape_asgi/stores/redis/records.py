@@ -8,6 +8,7 @@ from typing import Final
 
 from ...errors import StoreUnavailable
 from ...models import TOUCH_EVERY, SessionRecord
+from ..base import StepRefused
 
 _FORMAT: Final = 1
 _FLOATS: Final = ("created_at", "last_seen_at", "rotated_at")
@@ -76,7 +77,7 @@ def glance(raw: bytes) -> Glance:
 
 
 def _damaged() -> StoreUnavailable:
-    return StoreUnavailable(
+    return StepRefused(
         "a session in Redis is damaged, or was written by something else: give sessions a prefix of their own"
     )
 

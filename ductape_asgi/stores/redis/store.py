@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import islice
@@ -19,7 +20,7 @@ from .address import read_url
 from .keys import SHARDS, Keys, route, shard_of_session, shard_of_subject
 from .listener import listen
 from .log import log_since
-from .opened import Opened, crossed, draw
+from .opened import Opened, answered, crossed, draw
 from .opening import check, require_asyncio
 from .records import decode, encode
 
@@ -107,9 +108,22 @@ class RedisStore:
         if not offers:
             return {}
         shard, key = self._keys.secrets(realm)
-        flat = [part for offer in offers.items() for part in offer]
-        kept = await self._here().run(scripts.CLAIM, shard, [key], realm, *flat)
-        return {name.decode(): secret for name, secret in zip(kept[::2], kept[1::2], strict=True)}
+        (kept,) = await self._secrets({shard: key}, list(offers))
+        if kept:
+            return kept
+        # Before another is drawn: a node may have come back empty, and the others have copies.
+        copies = {other: self._keys.secrets_in(other, realm) for other in range(SHARDS) if other != shard}
+        found = Counter(copy for share in await self._secrets(copies, list(offers)) for copy in share.items())
+        best = [copy for copy, _ in found.most_common(1)]
+        flat = [part for offer in best or offers.items() for part in offer]
+        claimed = await self._here().run(scripts.CLAIM, shard, [key], realm, *flat)
+        return {name.decode(): secret for name, secret in zip(claimed[::2], claimed[1::2], strict=True)}
+
+    async def _secrets(self, keys: Mapping[int, str], names: Sequence[str]) -> Sequence[dict[str, bytes]]:
+        """What is kept under these names, in each of several shards."""
+        commands = {shard: [("HGET", key, name) for name in names] for shard, key in keys.items()}
+        shares = [map(answered, answers) for answers in (await self._here().ask_each(commands)).values()]
+        return [{name: secret for name, secret in zip(names, share, strict=True) if secret} for share in shares]
 
     async def create(
         self, record: SessionRecord, *, limit: int | None, evict: bool, replaces: str | None, secret: bytes, now: float
@@ -142,11 +156,12 @@ class RedisStore:
     async def _copy_secret(self, shard: int, record: SessionRecord, secret: bytes) -> None:
         """Have the shard know the secret behind a subject, if it is the one that the realm's own shard keeps."""
         home, key = self._keys.secrets(record.realm)
-        answers = await self._here().ask_each({home: [("HGET", key, record.refresh_key)]})
-        if home == shard or answers[home][0] != secret:
+        (kept,) = await self._secrets({home: key}, [record.refresh_key])
+        if home == shard or kept.get(record.refresh_key) != secret:
             raise SecretChanged
         copy = self._keys.secrets_in(shard, record.realm)
-        await self._here().run(scripts.CLAIM, shard, [copy], record.realm, record.refresh_key, secret)
+        (written,) = (await self._here().ask_each({shard: [("HSET", copy, record.refresh_key, secret)]}))[shard]
+        answered(written)
 
     async def _create(
         self,
@@ -158,7 +173,7 @@ class RedisStore:
         secret: bytes,
         now: float,
     ) -> tuple[str, ...] | None:
-        """The ids that were ended; None where the shard does not know the secret."""
+        """The ids that were ended; None where the shard does not know the secret, or knows another."""
         life = max(1.0, record.ends_at - now + _KEPT_AFTER_END)
         keys = [
             *self._keys.logged(shard),
@@ -183,8 +198,6 @@ class RedisStore:
         outcome, *ended = answer
         if outcome == b"unproven":
             return None
-        if outcome == b"changed":
-            raise SecretChanged
         if outcome == b"full":
             raise SessionLimitReached(f"this person has {limit} live sessions of {record.tag!r} already")
         if outcome == b"taken":

@@ -49,6 +49,11 @@ def kind_of(error: ResponseError) -> str:
     return next((kind for known, kind in _KINDS if isinstance(error, known)), str(error).partition(" ")[0])
 
 
+def refused(error: BaseException) -> bool:
+    """Whether a server said no to this command, with its memory full, say, and is the one to ask all the same."""
+    return isinstance(error, ResponseError) and kind_of(error) not in (*_DOUBTFUL, "MOVED", "ASK", "TRYAGAIN")
+
+
 class Topology(ABC):
     """Finds the node of a shard, and looks again after each failure."""
 

@@ -130,7 +130,11 @@ class Opened:
         return self._file.connection
 
     def log_since(self, position: Position | None) -> LogPage:
-        page = self.look(lambda execute: steps.log_since(execute, position, self._label()))
+        try:
+            page = self.look(lambda execute: steps.log_since(execute, position, self._label()))
+        except steps.LogDamaged:
+            self.writer.do_soon(steps.set_doorbell)  # on its way it begins another
+            raise
         if self.doorbell.needs_care(page.position.sequence):
             self.writer.do_soon(steps.set_doorbell)
         return page

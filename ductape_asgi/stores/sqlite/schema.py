@@ -15,6 +15,9 @@ from ...models import TOUCH_EVERY, SessionRecord
 #: Marks our files among all SQLite files: "duct".
 APPLICATION_ID = 0x64756374
 
+#: Epoch and sequence of a log that is no other's continuation.
+BEGIN_LOG = "INSERT INTO log_head VALUES (lower(hex(randomblob(12))), 1 + (random() & 0x7fffffffffff))"
+
 #: ``MIGRATIONS[n]`` leads from version n to n + 1.  A released one never changes.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -54,7 +57,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )""",
         # One row: where the log stands.  Drawn by chance, so that another file is never taken for this one.
         "CREATE TABLE log_head (epoch TEXT NOT NULL, sequence INTEGER NOT NULL)",
-        "INSERT INTO log_head VALUES (lower(hex(randomblob(12))), 1 + (random() & 0x7fffffffffff))",
+        BEGIN_LOG,
         """CREATE TABLE secrets (
             realm TEXT NOT NULL,
             name TEXT NOT NULL,

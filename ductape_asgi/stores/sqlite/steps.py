@@ -15,16 +15,23 @@ from ...errors import InvalidData, SessionLimitReached, StoreUnavailable
 from ...models import LogPage, Position, RecordPage, Revocation, Rotation, SessionRecord
 from ..base import SecretChanged
 from ..rules import decide_rotation, read_cursor, rotated, write_cursor
-from .schema import COLUMNS, IDLE_END, LIVE, to_record, to_row
+from .schema import BEGIN_LOG, COLUMNS, IDLE_END, LIVE, to_record, to_row
 
 #: Entries of the log that are kept at least.  Who is further behind forgets all it has cached.
 LOG_KEPT = 10_000
 _TRIM_EVERY = 100
+#: No log of ours gets so far.
+_MOST_LOGGED = 2**62
 
 FIND = f"SELECT {COLUMNS} FROM sessions WHERE session_id = ?"
 _INSERT = f"INSERT INTO sessions ({COLUMNS}) VALUES ({', '.join('?' * (COLUMNS.count(',') + 1))})"
 _KEPT = "SELECT secret FROM secrets WHERE realm = ? AND name = ?"
 _PERSON = "realm = ? AND tag = ? AND subject = ?"
+
+
+class LogDamaged(StoreUnavailable):
+    def __init__(self) -> None:
+        super().__init__("somebody else has written to the session store's log, and another one begins; try again")
 
 
 class Transaction:
@@ -56,8 +63,22 @@ class Transaction:
 
 
 def head_of(execute: Any) -> int:
-    sequence: int = execute("SELECT sequence FROM log_head").fetchone()[0]
-    return sequence
+    """Where the log stands.  Where somebody has emptied it, or written to it, another one begins."""
+    head = _standing(execute)
+    if head is None:
+        execute("DELETE FROM log_head")
+        execute("DELETE FROM revocations")
+        execute(BEGIN_LOG)
+        head = _standing(execute)
+    return 0 if head is None else head[1]
+
+
+def _standing(execute: Any) -> tuple[str, int] | None:
+    """Epoch and sequence of the log; None where they are none."""
+    epoch, sequence = execute("SELECT epoch, sequence FROM log_head").fetchone() or (None, None)
+    if not isinstance(epoch, str) or not isinstance(sequence, int) or not 0 <= sequence < _MOST_LOGGED:
+        return None
+    return epoch, sequence
 
 
 def set_doorbell(tx: Transaction) -> None:
@@ -154,7 +175,7 @@ def rotate(
         tx.execute(
             "UPDATE sessions SET generation = ?, refresh_key = ?, client = ?, rotated_at = ?, last_seen_at = ?"
             " WHERE session_id = ?",
-            (record.generation, refresh_key, record.client, now, now, session_id),
+            (record.generation, refresh_key, record.client, now, record.last_seen_at, session_id),
         )
     elif outcome == "reused":
         _end(tx, record.realm, record.tag, session_id)
@@ -240,8 +261,15 @@ def list_page(
 
 
 def log_since(execute: Any, position: Position | None, file: str) -> LogPage:
-    """The log after `position`.  `file` tells this file from a copy of it that was put in its place."""
-    epoch, sequence = execute("SELECT epoch, sequence FROM log_head").fetchone()
+    """The log after `position`.  `file` tells this file from a copy of it that was put in its place.
+
+    Raises:
+        LogDamaged: it does not say where it stands.
+    """
+    standing = _standing(execute)
+    if standing is None:
+        raise LogDamaged
+    epoch, sequence = standing
     head = Position(f"{epoch}.{file}", sequence)
     if position is None or position == head:
         return LogPage(head)

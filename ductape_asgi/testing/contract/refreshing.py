@@ -22,6 +22,14 @@ class RefreshingContract:
         assert (rotation.outcome, rotation.record) == ("rotated", expected)
         assert await must_read(store, record.session_id) == expected
 
+    async def test_rotating_by_a_clock_that_is_behind_moves_no_last_use_back(self, store: SessionStore) -> None:
+        record = await start(store, idle_ttl=600)
+        rotation = await refresh(store, record.session_id, 0, now=NOW - 590)
+        assert rotation.record is not None
+        assert (rotation.record.rotated_at, rotation.record.last_seen_at) == (NOW - 590, NOW)
+        assert await must_read(store, record.session_id) == rotation.record
+        assert (await refresh(store, record.session_id, 1, now=NOW + 590)).outcome == "rotated"
+
     async def test_rotating_without_a_client_keeps_the_old_one(self, store: SessionStore) -> None:
         record = await start(store)
         await refresh(store, record.session_id, 0, client=None)

@@ -3,16 +3,16 @@
 local now, limit, replaces = tonumber(ARGV[3]), tonumber(ARGV[6]), ARGV[8]
 local new = decode(ARGV[4])
 -- In a store that was emptied nobody would find the session under its subject.
-local kept = redis.call('HGET', KEYS[7], new.refresh_key)
-if kept ~= ARGV[9] then return {ARGV[1], kept and 'changed' or 'unproven'} end
+if redis.call('HGET', KEYS[7], new.refresh_key) ~= ARGV[9] then return {ARGV[1], 'unproven'} end
 if redis.call('EXISTS', KEYS[4]) == 1 then return {ARGV[1], 'taken'} end
 
 local ending = {}
-local replaced = replaces ~= '' and find(session_key(replaces))
+local replaced, raw
+if replaces ~= '' then replaced, raw = look_at(session_key(replaces), replaces) end
 if replaced and replaced.realm == new.realm then table.insert(ending, replaced) end
 if limit >= 0 then
   local others = {}
-  for _, record in ipairs(sessions_of(KEYS[5])) do
+  for _, record in ipairs((sessions_of(KEYS[5]))) do
     if live(record, now) and record.session_id ~= replaces then table.insert(others, record) end
   end
   local excess = #others + 1 - limit
@@ -21,6 +21,7 @@ if limit >= 0 then
 end
 
 local answer = {ARGV[1], 'created'}
+if raw and not replaced then finish_damaged(replaces, new.realm, '') end
 for _, record in ipairs(ending) do
   finish(record)
   if live(record, now) then table.insert(answer, record.session_id) end

@@ -4,13 +4,11 @@
 -- Each entry bears a mark and names the mark before it.  After a failover that lost the tail, a sequence comes
 -- again with another mark: who had read the lost one sees that the chain does not fit.
 
--- Without a head (a new store, or one that was flushed) another log begins.
+-- Without a head that can be read (a new store, or one that was flushed) another log begins.
 local function stand()
   local head = redis.call('GET', KEYS[1])
-  if head then
-    local epoch, sequence, mark = string.match(head, '^(%S+) (%d+) (%S+)$')
-    return epoch, tonumber(sequence), mark
-  end
+  local epoch, sequence, mark = string.match(head or '', '^([%w_-]+) (%d+) ([%w_-]+)$')
+  if epoch and #sequence < 16 then return epoch, tonumber(sequence), mark end
   redis.call('DEL', KEYS[2])
   return ARGV[1], 0, ARGV[1]
 end
@@ -58,16 +56,26 @@ local function finish(record)
   remove(record)
 end
 
--- A person's sessions in the order of their start.  Entries whose session has expired by itself are taken out.
+-- End what cannot be read.  Whose it is only the caller knows; who reads the index next takes it out there.
+local function finish_damaged(session_id, realm, tag)
+  append(realm, tag, session_id, '', '', 'ended')
+  redis.call('DEL', session_key(session_id))
+  redis.call('ZREM', KEYS[3], session_id)
+end
+
+-- A person's sessions in the order of their start, and the ids of those that cannot be read.  Entries whose session
+-- has expired by itself are taken out.
 local function sessions_of(index)
-  local records = {}
+  local records, damaged = {}, {}
   for _, session_id in ipairs(redis.call('ZRANGE', index, 0, -1)) do
-    local record = find(session_key(session_id))
+    local record, raw = look_at(session_key(session_id), session_id)
     if record then
       table.insert(records, record)
+    elseif raw then
+      table.insert(damaged, session_id)
     else
       redis.call('ZREM', index, session_id)
     end
   end
-  return records
+  return records, damaged
 end

@@ -8,8 +8,9 @@ local NUMBERS = {'created_at', 'last_seen_at', 'rotated_at', 'auth_time', 'ends_
 local TEXTS = {'session_id', 'realm', 'tag', 'subject', 'refresh_key', 'identity', 'client', 'data'}
 local FORMAT = '>B' .. string.rep('d', #NUMBERS) .. string.rep('I4', #TEXTS)
 
+-- Nil for what is damaged, or in a format that is not known here.
 local function decode(raw)
-  if string.byte(raw) ~= 1 then error('a session in a format that is not known here') end
+  if string.byte(raw) ~= 1 or #raw < struct.size(FORMAT) then return nil end
   local values = {struct.unpack(FORMAT, raw)}
   local record, place = {}, values[#values]
   for i, name in ipairs(NUMBERS) do record[name] = values[1 + i] end
@@ -18,7 +19,7 @@ local function decode(raw)
     record[name] = string.sub(raw, place, place + size - 1)
     place = place + size
   end
-  return record
+  return place == #raw + 1 and record or nil
 end
 
 local function encode(record)
@@ -31,9 +32,18 @@ local function encode(record)
   return struct.pack(FORMAT, unpack(values)) .. table.concat(texts)
 end
 
-local function find(key)
+-- A session and its text; the text alone where that cannot be read, or is another session's.
+local function look_at(key, session_id)
   local raw = redis.call('GET', key)
-  if raw then return decode(raw), raw end
+  local record = raw and decode(raw)
+  if record and record.session_id == session_id then return record, raw end
+  return nil, raw
+end
+
+local function find(key, session_id)
+  local record, raw = look_at(key, session_id)
+  if raw and not record then error('a session that is damaged, of another id, or in a format that is not known here') end
+  return record, raw
 end
 
 -- What a session changed to lives as long as it would have.

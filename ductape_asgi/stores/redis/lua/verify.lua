@@ -1,5 +1,5 @@
 -- KEYS: session.  ARGV: session id, the generation of the token that is verified.
-local record, raw = find(KEYS[1])
+local record, raw = find(KEYS[1], ARGV[1])
 local generation = tonumber(ARGV[2])
 if record and record.seen_generation < generation and generation == record.generation then
   record.seen_generation = generation
