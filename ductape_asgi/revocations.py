@@ -212,7 +212,8 @@ class Feed:
         asked, asked_wall = self.elapsed(), self._clock()
         since = self.position
         page = await self._store.log_since(since, within=within)
-        reason = _incomplete(since, page) or self._unread(number, page)
+        # The first page begins where the log ends: it can lack nothing.
+        reason = "" if since is None else _incomplete(since, page) or self._unread(number, page)
         if since is None or reason:
             self._cache.clear()
             self._expected.clear()
@@ -255,10 +256,8 @@ class Feed:
         self._lost = lost
 
 
-def _incomplete(since: Position | None, page: LogPage) -> str:
+def _incomplete(since: Position, page: LogPage) -> str:
     """Why a page does not follow on `since`, if it does not; the store's word for it is not all there is."""
-    if since is None:
-        return ""
     here = page.position
     if here.epoch != since.epoch:
         return "another_log"

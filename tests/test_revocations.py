@@ -12,7 +12,7 @@ import pytest
 
 from ductape_asgi.cache import VerifiedTokens
 from ductape_asgi.errors import StoreUnavailable
-from ductape_asgi.models import LogPage, Position
+from ductape_asgi.models import LogPage, Position, Revocation
 from ductape_asgi.revocations import Feed
 from ductape_asgi.stores.guarded import DEADLINE, GuardedStore
 from ductape_asgi.stores.memory import MemoryStore
@@ -86,6 +86,17 @@ async def test_who_wants_proof_shares_a_reading_under_way_and_who_was_woken_want
     assert proven == [True] * 20
     assert log.read == 2
     assert feed.position == (await log.log_since(None)).position
+
+
+@pytest.mark.anyio
+async def test_what_was_appended_before_the_first_reading_is_not_missed(log: Log, feed: Feed) -> None:
+    record = await start(log)
+    entry = Revocation(REALM, TAG, session_id=record.session_id)
+    assert await feed.appended(entry, log.revoke(REALM, TAG, record.session_id, now=NOW))
+    await feed.catch_up()
+    assert not feed.endings.doubted
+    await feed.catch_up()
+    assert not feed.endings.doubted
 
 
 class Announcing(Log):
