@@ -81,9 +81,10 @@ class Cell:
         for reader, sessions in zip(self.readers, rotated if rotating else [], strict=False):
             reader.ask("rotate", sessions=sessions)
 
-    def revoke(self, session_ids: Sequence[str] | None = None, every: float = EVERY) -> None:
-        """Begin to revoke in the writer."""
-        self.writer.ask("revoke", session_ids=list(self.doomed if session_ids is None else session_ids), every=every)
+    def revoke(self, session_ids: Sequence[str] | None = None, every: float = EVERY, *, by_person: bool = True) -> None:
+        """Begin to revoke in the writer; every second session with all of its person's, unless not `by_person`."""
+        doomed = list(self.doomed if session_ids is None else session_ids)
+        self.writer.ask("revoke", session_ids=doomed, every=every, by_person=by_person)
 
     def acknowledged(self, count: int) -> None:
         """Wait until the store has acknowledged so many revocations."""

@@ -129,6 +129,8 @@ class Load:
         self._background: list[asyncio.Task[None]] = []
         self._shift = 0.0
         self._lanes: deque[dict[str, Any]] = deque()
+        #: Whose the sessions are that were started here.
+        self._whose: dict[str, str] = {}
         self.lateness = Lateness()
         self.seen = Seen()
         logging.getLogger("ductape_asgi.audit").addHandler(Resyncs(self.seen.resyncs))
@@ -170,6 +172,7 @@ class Load:
         for number in range(count):
             start = partial(self.sessions.start, tag=TAG, data={"userId": f"{who}-{number}"})
             one = await self._patiently(start)
+            self._whose[one.session_id] = f"{who}-{number}"
             issued.append({"id": one.session_id, "token": one.token, "refresh": one.refresh_token})
         return issued
 
@@ -203,9 +206,12 @@ class Load:
         """Refresh these by turns, as a client does: with the newest token it was given."""
         self._go(self._rotate(deque(sessions)))
 
-    async def revoke(self, *, session_ids: list[str], every: float) -> None:
-        """End one after another; one that failed is tried again until the store has acknowledged it."""
-        self._go(self._revoke(session_ids, every))
+    async def revoke(self, *, session_ids: list[str], every: float, by_person: bool) -> None:
+        """End one after another; one that failed is tried again until the store has acknowledged it.
+
+        `by_person`: every second one with all of its person's, who has no other.
+        """
+        self._go(self._revoke(session_ids, every, by_person))
 
     async def recovered(self, *, after: float, within: float) -> tuple[float, float] | None:
         """When the first question to the store that was asked `after` was asked, and when it was answered."""
@@ -345,10 +351,13 @@ class Load:
                     self.seen.signed_out.append(f"verify: {verified.code}")
             await asyncio.sleep(0.1)
 
-    async def _revoke(self, session_ids: list[str], every: float) -> None:
-        for session_id in session_ids:
+    async def _revoke(self, session_ids: list[str], every: float, by_person: bool) -> None:
+        for number, session_id in enumerate(session_ids):
+            end = partial(self.sessions.revoke, tag=TAG, session_id=session_id)
+            if by_person and number % 2:
+                end = partial(self.sessions.revoke_all, tag=TAG, identifier=self._whose[session_id])
             while True:
-                answer = await self._timed("revoke", self.sessions.revoke(tag=TAG, session_id=session_id))
+                answer = await self._timed("revoke", end())
                 if not isinstance(answer, Exception):
                     self.seen.revoked[session_id] = time.monotonic()
                     break

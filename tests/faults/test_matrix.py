@@ -207,16 +207,16 @@ class OnServers(OnAll):
         with opened(column, "tail lost") as cell:
             cell.warm(doomed=60)
             kept, heard, unheard = cell.doomed[:20], cell.doomed[20:40], cell.doomed[40:]
-            cell.revoke(kept, every=0.01)
+            cell.revoke(kept, every=0.01, by_person=False)
             cell.acknowledged(20)
             cell.heard(kept)
             column.begin_tail()
             cell.back(time.monotonic())
-            cell.revoke(heard, every=0.01)
+            cell.revoke(heard, every=0.01, by_person=False)
             cell.acknowledged(40)
             cell.heard(heard)
             column.swallow("both")
-            cell.revoke(unheard, every=0.01)
+            cell.revoke(unheard, every=0.01, by_person=False)
             cell.acknowledged(60)
             cell.lost = set(unheard)
 
