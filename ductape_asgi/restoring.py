@@ -6,7 +6,7 @@ from collections.abc import Callable
 from itertools import islice
 
 from .endings import Ending, Endings
-from .stores.base import SessionStore
+from .stores.base import SessionStore, StepRefused
 
 #: Endings looked at before deciding whether older ones may be lost as well.
 _STEP = 1000
@@ -41,7 +41,10 @@ async def _end_one(store: SessionStore, ending: Ending, now: float, leeway: floa
     if ended.session_id is None:
         return await _end_person(store, ending, now, leeway)
     # Reading first: it is cheaper, and nearly always nothing is to be done.  Generation -1 belongs to nobody.
-    record = await store.verify(ended.session_id, generation=-1)
+    try:
+        record = await store.verify(ended.session_id, generation=-1)
+    except StepRefused:  # it is damaged, and can be ended all the same
+        return int(await store.revoke(ended.realm, ended.tag, ended.session_id, now=now))
     if record is None or not ending.concerns(record):
         return 0
     return int(await store.revoke(record.realm, record.tag, record.session_id, now=now))

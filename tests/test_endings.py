@@ -12,6 +12,7 @@ import pytest
 from ductape_asgi.endings import Endings
 from ductape_asgi.models import Revocation
 from ductape_asgi.restoring import end_again
+from ductape_asgi.stores.base import StepRefused
 from ductape_asgi.stores.memory import MemoryStore
 from ductape_asgi.testing.contract.records import ANN, BOB, NOW, REALM, TAG, create, ids_of, new_record, read, start
 
@@ -144,6 +145,26 @@ async def test_what_is_live_although_it_ended_is_ended_and_nothing_else(store: C
     assert [await read(store, one.session_id) is None for one in (lost, untouched, other_tag)] == [True, False, True]
     assert store.calls["revoke"] == 2
     assert await restore(endings) == 0
+
+
+@pytest.mark.anyio
+async def test_a_damaged_session_is_ended_and_keeps_nobody_elses_from_it(
+    store: CountingStore, restore: Restore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endings = Endings()
+    older, damaged = await start(store), await start(store)
+    for record in (older, damaged):
+        endings.note(of_session(record.session_id), before=0)
+    whole = store.verify
+
+    async def verify(session_id: str, *, generation: int) -> Any:
+        if session_id == damaged.session_id:
+            raise StepRefused("the session is damaged")
+        return await whole(session_id, generation=generation)
+
+    monkeypatch.setattr(store, "verify", verify)
+    assert await restore(endings) == 2
+    assert await ids_of(store) == []
 
 
 @pytest.mark.anyio

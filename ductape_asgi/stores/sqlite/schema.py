@@ -9,8 +9,8 @@ from types import NoneType
 from typing import Any, get_type_hints
 
 from ...audit import logger
-from ...errors import StoreUnavailable
 from ...models import TOUCH_EVERY, SessionRecord
+from ..base import StepRefused
 
 #: Marks our files among all SQLite files: "duct".
 APPLICATION_ID = 0x64756374
@@ -90,13 +90,13 @@ def to_record(row: tuple[Any, ...]) -> SessionRecord:
     """The record in a row of `COLUMNS`.
 
     Raises:
-        StoreUnavailable: the row is damaged; it is logged, with the columns.
+        StepRefused: the row is damaged; it is logged, with the columns.
     """
     if tuple(map(type, row)) in _SHAPES and all(0 <= number <= _LATEST for number in row[_FIRST_NUMBER:] if number):
         return SessionRecord(*row)
     damaged = ", ".join(name for name, value in zip(_TYPES, row, strict=True) if not _whole(name, value))
     logger.error("the session store holds a damaged session (%s): revoke it, or restore a backup", damaged)
-    raise StoreUnavailable(f"the session is damaged in the store ({damaged}): revoke it, or restore a backup")
+    raise StepRefused(f"the session is damaged in the store ({damaged}): revoke it, or restore a backup")
 
 
 def _whole(name: str, value: object) -> bool:
