@@ -6,7 +6,7 @@ is looked at, ever.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -175,15 +175,7 @@ async def caller_of(request: Request, options: RouteOptions, *, by_form: bool = 
         StoreUnavailable: it cannot be told now.
     """
     tokens = await acting(request, options, by_form=by_form)
-    try:
-        session = await options.sessions.verify(tag=options.tag, token=tokens.access, fresh=True)
-    except (MissingToken, ExpiredToken):
-        if tokens.refresh is None:
-            raise
-        if len(await named_sessions(options, tokens)) > 1:
-            raise InvalidToken("the two cookies belong to different sessions") from None
-        return await _holder(options, tokens.refresh)
-    return Caller(session.session_id, session.identifier, session.auth_time.timestamp())
+    return await _either(options, tokens, options.sessions.verify(tag=options.tag, token=tokens.access, fresh=True))
 
 
 async def viewer_of(request: Request, options: RouteOptions) -> Caller:
@@ -194,8 +186,18 @@ async def viewer_of(request: Request, options: RouteOptions) -> Caller:
         StoreUnavailable: it cannot be told now.
     """
     tokens = reading(request, options)
+    return await _either(options, tokens, session_of(request, options, tokens))
+
+
+async def _either(options: RouteOptions, tokens: Tokens, by_access: Awaitable[Session[Any]]) -> Caller:
+    """Whose tokens these are: the access token tells, or where it has ended or is absent, the refresh token.
+
+    Raises:
+        SessionError: nobody's, or not those of one session.
+        StoreUnavailable: it cannot be told now.
+    """
     try:
-        session = await session_of(request, options, tokens)
+        session = await by_access
     except (MissingToken, ExpiredToken):
         if tokens.refresh is None:
             raise
