@@ -70,7 +70,10 @@ class Endings:
         Asked of a record that the store shows live.  What ended while the store was being asked does not count:
         the question began before.
         """
-        return next((ending for ending in self._of(record, leeway) if ending.number <= noted), None)
+        for ending in self._of(record, leeway):
+            if ending.number <= noted:
+                return ending
+        return None
 
     def came(self, record: SessionRecord, *, noted: int) -> bool:
         """Whether `record`'s session has ended by itself, or with its person's others since `count` was `noted`."""
@@ -80,6 +83,8 @@ class Endings:
 
     def _of(self, record: SessionRecord, leeway: float) -> list[Ending]:
         kept = self._kept.get(record.session_id), self._kept.get((record.realm, record.tag, record.subject))
+        if kept == (None, None):  # of nearly all who ask, and each cold verification asks
+            return []
         return [ending for ending in kept if ending is not None and ending.concerns(record, leeway)]
 
     def newest_first(self) -> list[Ending]:

@@ -189,14 +189,17 @@ class DuctapeMiddleware:
                     # Of two, neither counts here: nothing is kept under an empty header.
                     authorization = value if authorization is None else b""
             entry = self._find_by_cookie(scope) if authorization is None else self._by_bearer.get(authorization)
+        # Named before they are called: ``self.app(...)`` would look for a method first.
+        app, clock, elapsed = self.app, self._clock, self._elapsed
         word, applied, until, until_wall = self._feed.trust
         if not (
             entry is not None
             and entry.owner is self.options
-            and self._cache.usable_from <= (now := self._clock()) < entry.check_at
+            and self._cache.usable_from <= (now := clock())
+            and now < entry.check_at
             and now < until_wall
             and word[0] == applied
-            and self._elapsed() < until
+            and elapsed() < until
         ):
             await self._other(scope, receive, send)
             return
@@ -211,7 +214,7 @@ class DuctapeMiddleware:
             scope["state"] = {self._state_key: session}
         sent: list[Any] = [send, scope]
         try:
-            await self.app(scope, receive, MethodType(note, sent))
+            await app(scope, receive, MethodType(note, sent))
         except DuctapeError as error:
             await answer_instead(error, sent, receive)
         finally:

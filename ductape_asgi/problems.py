@@ -146,21 +146,21 @@ def note(sent: list[Any], message: Message) -> Awaitable[None]:
         sent[1] = None
         if DENIED_KEY in scope and message.get("status") == 500:
             sent[0] = Held(sent[0], scope)
-        headers = message.get("headers")
-        if headers:
-            # On each hit.  What stands first settles it for nearly all responses.
-            try:
-                name, value = headers[0]
-            except TypeError:  # it can only be read once
-                name = value = b""
-            if name != b"content-length" and (name != b"content-type" or len(value) > 16):
-                _follow_events(sent, scope, message)
+        # On each hit.  What stands first settles it for nearly all responses.
+        try:
+            name, value = message["headers"][0]
+        except (KeyError, IndexError, TypeError):  # there are none, or they can only be read once
+            name = value = b""
+        if name != b"content-length" and (name != b"content-type" or len(value) > 16):
+            _follow_events(sent, scope, message)
     answered: Awaitable[None] = sent[0](message)
     return answered
 
 
 def _follow_events(sent: list[Any], scope: Scope, message: Message) -> None:
     """Hand over a response whose headers say that it is an event stream."""
+    if not message.get("headers"):
+        return
     headers = message["headers"] = list(message["headers"])
     for name, value in headers:
         # Spelled "Content-Type" by some, against the rule.

@@ -234,9 +234,13 @@ def _parse(decoder: json.JSONDecoder, raw: bytes | None) -> dict[str, Any]:
     if raw is None or raw[:1] != b"{" or raw[-1:] != b"}":
         raise InvalidToken("not a JSON object in canonical base64url")
     try:
-        value: dict[str, Any] = decoder.decode(raw.decode())
+        text = raw.decode()
+        value: dict[str, Any]
+        value, end = decoder.raw_decode(text)
     except (ValueError, RecursionError) as error:  # ValueError: bad UTF-8, bad JSON, a number too long
         raise InvalidToken(f"not strict JSON: {type(error).__name__}") from None
+    if end != len(text):
+        raise InvalidToken("there is something behind the JSON object")
     return value
 
 

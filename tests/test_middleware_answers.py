@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
+import anyio
 import pytest
 
 from ductape_asgi import (
@@ -300,3 +301,76 @@ async def test_what_a_client_is_not_told_stands_in_the_log(
     answer = await call(raising(sessions, error))
     assert str(error).encode() not in answer.body
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == logged
+
+
+# What an app may write as the headers of its response.
+
+TYPE = (b"content-type", b"text/plain; charset=utf-8")
+EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
+SPELLED: dict[str, Any] = {
+    "a list": lambda first: [first, (b"x-a", b"1")],
+    "a tuple": lambda first: (first, (b"x-a", b"1")),
+    "lists of lists": lambda first: [list(first), [b"x-a", b"1"]],
+    "to be read once": lambda first: iter([first, (b"x-a", b"1")]),
+    "another one first": lambda first: iter([(b"x-a", b"1"), first]),
+}
+
+
+def answering_with(sessions: Sessions, start: Any) -> DuctapeMiddleware:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200} | start())
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    return DuctapeMiddleware(app, sessions=sessions, tag=TAG)
+
+
+@pytest.mark.parametrize("spelled", SPELLED.values(), ids=SPELLED)
+async def test_headers_arrive_whole_however_they_are_spelled(
+    sessions: Sessions, issued: IssuedSession, spelled: Any
+) -> None:
+    app = answering_with(sessions, lambda: {"headers": spelled(TYPE)})
+    for _ in range(3):  # a miss, and hits
+        answer = await call(app, headers=[bearer(issued.token)])
+        assert sorted(map(tuple, answer.headers)) == [TYPE, (b"x-a", b"1")]
+        assert answer.body == b"ok"
+
+
+@pytest.mark.parametrize("start", [{}, {"headers": []}, {"headers": ()}, {"headers": None}], ids=str)
+async def test_a_response_without_headers_arrives(sessions: Sessions, issued: IssuedSession, start: Any) -> None:
+    app, sent = answering_with(sessions, lambda: start), []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    for _ in range(3):
+        await app(scope_of(headers=[bearer(issued.token)]), None, send)
+    assert sent == 3 * [
+        {"type": "http.response.start", "status": 200, **start},
+        {"type": "http.response.body", "body": b"ok"},
+    ]
+
+
+@pytest.mark.parametrize("spelled", SPELLED.values(), ids=SPELLED)
+async def test_an_event_stream_is_known_however_its_headers_are_spelled(
+    sessions: Sessions, issued: IssuedSession, spelled: Any
+) -> None:
+    """It ends with its session: what is sent afterwards goes nowhere, and the app is told."""
+    told: list[BaseException] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": spelled(EVENTS)})
+        await send({"type": "http.response.body", "body": b"data: 1\n\n", "more_body": True})
+        await sessions.revoke(tag=TAG, session_id=scope["ductape.session"].session_id)
+        try:
+            with anyio.fail_after(10):
+                while True:
+                    await send({"type": "http.response.body", "body": b"data: 2\n\n", "more_body": True})
+                    await anyio.sleep(0.01)
+        except DuctapeError as error:
+            told.append(error)
+            raise
+
+    answer = await call(DuctapeMiddleware(app, sessions=sessions, tag=TAG), headers=[bearer(issued.token)])
+    assert answer.body.startswith(b"data: 1\n\n")
+    assert sorted(map(tuple, answer.headers)) == [EVENTS, (b"x-a", b"1")]
+    assert [isinstance(error, OSError) for error in told] == [True]

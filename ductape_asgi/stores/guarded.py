@@ -119,9 +119,10 @@ class GuardedStore:
         """Open while some calls are kept away."""
         return "open" if "open" in (self.circuit.state, self.log_circuit.state) else "closed"
 
-    async def _ask(self, call: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        if not self._remote:
-            return await call(*args, **kwargs)
+    def _ask(self, call: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
+        return self._ask_in_time(call, *args, **kwargs) if self._remote else call(*args, **kwargs)
+
+    async def _ask_in_time(self, call: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         with self._timed(self._patience()):
             return await call(*args, **kwargs)
 

@@ -92,8 +92,10 @@ def to_record(row: tuple[Any, ...]) -> SessionRecord:
     Raises:
         StepRefused: the row is damaged; it is logged, with the columns.
     """
-    if tuple(map(type, row)) in _SHAPES and all(0 <= number <= _LATEST for number in row[_FIRST_NUMBER:] if number):
-        return SessionRecord(*row)
+    if tuple(map(type, row)) in _SHAPES:
+        numbers = [number for number in row[_FIRST_NUMBER:] if number is not None]
+        if min(numbers) >= 0 and max(numbers) <= _LATEST:
+            return SessionRecord(*row)
     damaged = ", ".join(name for name, value in zip(_TYPES, row, strict=True) if not _whole(name, value))
     logger.error("the session store holds a damaged session (%s): revoke it, or restore a backup", damaged)
     raise StepRefused(f"the session is damaged in the store ({damaged}): revoke it, or restore a backup")
