@@ -8,8 +8,7 @@ announces (where it can announce one cheaply), and while its last reading of the
 from __future__ import annotations
 
 import time
-from array import array
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from math import inf
 from typing import TypeVar
@@ -24,9 +23,8 @@ from .latch import running_loop
 from .models import LogPage, Position, Revocation
 from .stores.guarded import DEADLINE, HURRIED, GuardedStore
 
-# Unparametrised: Python 3.11 has no `array[int]` at run time.
-Word = memoryview | array  # type: ignore[type-arg]
-_NO_WORD = array("Q", [0])
+#: Reads quicker than any other sequence, on each hit of a store without a word.
+_NO_WORD = (0,)
 #: Entries that may wait to be read in the log, while it cannot be read.
 _MOST_EXPECTED = 10_000
 
@@ -87,7 +85,7 @@ class Feed:
         self.elapsed = elapsed
         self.endings = Endings()
         self.position: Position | None = None
-        self.trust: tuple[Word, int, float, float] = (_NO_WORD, 0, 0.0, 0.0)
+        self.trust: tuple[Sequence[int], int, float, float] = (_NO_WORD, 0, 0.0, 0.0)
         self._asked, self._asked_wall = float("-inf"), float("-inf")
         self._reading: _Reading | None = None
         self._begun = 0

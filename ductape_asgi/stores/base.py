@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, cast
 
 from ..errors import ConfigurationError, StoreUnavailable
@@ -233,13 +233,13 @@ class SessionStore(Protocol):
         """
         ...
 
-    def announced(self) -> memoryview | None:
-        """One live ``"Q"`` word: the sequence of the newest entry that may have been committed.
+    def announced(self) -> Sequence[int] | None:
+        """Something whose first item is live: the sequence of the newest entry that may have been committed.
 
-        Written under the store's write lock before the commit, so that who reads it after a step was
-        acknowledged sees that step or a later one.  It may run ahead of the log, never stay behind what was
-        acknowledged; ``None`` where there is no such thing and readers go by `log_since` alone.  Ask again
-        after each `log_since`: the word may have moved.
+        A view of shared memory, say.  Written under the store's write lock before the commit, so that who reads it
+        after a step was acknowledged sees that step or a later one.  It may run ahead of the log, never stay behind
+        what was acknowledged; ``None`` where there is no such thing and readers go by `log_since` alone.  Ask again
+        after each `log_since`: the store may have put another in its place.
         """
         return None
 

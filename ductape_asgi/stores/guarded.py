@@ -8,7 +8,7 @@ the store is back.  Readings of the log have a circuit of their own.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Final, Literal, ParamSpec, TypeVar
@@ -275,7 +275,7 @@ class GuardedStore:
         self.circuit.succeeded()  # it answers
         return page
 
-    def announced(self) -> memoryview | None:
+    def announced(self) -> Sequence[int] | None:
         """The store's word; None also where it was written before there were words."""
         announced = getattr(self._store, "announced", None)
         return None if announced is None else announced()

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import heapq
 import secrets
-from array import array
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from threading import RLock
@@ -52,8 +51,7 @@ class MemoryStore:
         self._secrets: dict[tuple[str, str], bytes] = {}
         self._epoch = secrets.token_urlsafe(12)
         self._log: deque[Revocation] = deque(maxlen=_LOG_KEPT)
-        self._head = array("Q", [1])
-        self._announced = memoryview(self._head)
+        self._head = [1]
 
     def __repr__(self) -> str:
         return f"<MemoryStore of {len(self._records)} sessions>"
@@ -269,8 +267,8 @@ class MemoryStore:
                 return LogPage(head, complete=False)
             return LogPage(head, tuple(self._log[place] for place in range(-missing, 0)))
 
-    def announced(self) -> memoryview:
-        return self._announced
+    def announced(self) -> Sequence[int]:
+        return self._head
 
     async def listen(self, wake: Callable[[], None]) -> None:
         """Returns at once: who looks at `announced` needs no waking."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -110,7 +110,7 @@ class FlakyStore:
     log_since = _verb("log_since")
     listen = _verb("listen")
 
-    def announced(self) -> memoryview | None:
+    def announced(self) -> Sequence[int] | None:
         return self.store.announced()
 
     def __getattr__(self, name: str) -> Any:
