@@ -75,6 +75,8 @@ def dig(data: object, path: str) -> object:
     """The value at a dotted path of nested dicts, or None."""
     if isinstance(data, dict) and path in data:
         return data[path]
+    if "." not in path:
+        return None
     for part in path.split("."):
         if not isinstance(data, dict) or part not in data:
             return None

@@ -54,7 +54,8 @@ _ALGORITHMS: dict[str, tuple[Algorithm, int]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen: that would cost each cold verification a microsecond and more.
+@dataclass(slots=True)
 class Claims:
     """The readable claims of an access token.  Instants are Unix seconds."""
 
@@ -91,7 +92,7 @@ class Claims:
             raise ExpiredToken("the token has expired")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Contents:
     """What the sealed ``data`` claim holds.  `document` is the application's data as JSON; `plain` the same, parsed."""
 

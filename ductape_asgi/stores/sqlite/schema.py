@@ -80,7 +80,7 @@ to_row: Callable[[SessionRecord], tuple[Any, ...]] = attrgetter(*(field.name for
 
 _TYPES = get_type_hints(SessionRecord)
 #: What SQLite answers for a row that is whole.  A column keeps whatever else is written to it by hand.
-_SHAPES = {tuple(idle if kind == int | None else kind for kind in _TYPES.values()) for idle in (int, NoneType)}
+_SHAPES = [tuple(idle if kind == int | None else kind for kind in _TYPES.values()) for idle in (NoneType, int)]
 _FIRST_NUMBER = list(_TYPES).index("created_at")
 #: The end of year 9999, past which there are no dates.
 _LATEST = 253_402_300_799
