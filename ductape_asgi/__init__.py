@@ -30,8 +30,9 @@ from .errors import (
 from .figures import DayStats, SessionStats, UserInfo, UserPage, UserSessions
 from .handshakes import Subprotocol, Ticket
 from .keys import Key, Keyring, new_access_key
-from .middleware import DuctapeMiddleware, MiddlewareOptions
+from .middleware import DuctapeMiddleware
 from .models import ClientInfo, Health, IssuedSession, Realm, Session, SessionInfo, SessionPage, TokenClaims
+from .options import MiddlewareOptions
 from .pages.operators import operators_page
 from .policy import CookiePolicy, TagPolicy
 from .routes import LoginAttempt, LoginThrottle, RouteOptions, Throttle, session_routes

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from .access import Guard
 from .credentials import Bearer, Cookie, Header
-from .middleware import Options, _exempted
+from .options import Options
 
 PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
@@ -100,7 +100,7 @@ class SessionDocs:
         if operation.guards or operation.scopes:
             return True
         required = self._options.required and operation.demanded
-        return required and not _exempted({"path": operation.path}, self._options.exempt)
+        return required and not self._options.exempts({"path": operation.path})
 
 
 def _schemes(options: Options) -> dict[str, dict[str, str]]:

@@ -67,7 +67,8 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"sessions"}),
     # around an app
     frozenset({"lifespan", "streams", "auto_refresh"}),
-    frozenset({"middleware", "client"}),
+    frozenset({"options", "client"}),
+    frozenset({"middleware"}),
     frozenset({"pages"}),
     frozenset({"routes"}),
     frozenset({"openapi"}),

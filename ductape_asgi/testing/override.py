@@ -10,8 +10,9 @@ from unittest.mock import patch
 
 from ..credentials import Bearer, Cookie, Header
 from ..errors import ConfigurationError
-from ..middleware import DuctapeMiddleware, Options
+from ..middleware import DuctapeMiddleware
 from ..models import IssuedSession
+from ..options import Options
 from ..problems import RawHeaders, Receive, Scope, Send
 from ..sessions import Sessions
 from .people import start_options
