@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -183,6 +184,17 @@ def test_a_wrong_password_shows_the_form_again(demo: Server, name: str, password
     assert answer.status_code == 401
     assert "Wrong name or password" in answer.text
     assert not browser.cookies
+
+
+def test_passwords_are_not_tried_without_end(demo: Server) -> None:
+    browser, name = demo.browser(), f"somebody-{uuid4()}"
+    answers = [sign_in(browser, name, f"guess-{number}") for number in range(11)]
+    assert [answer.status_code for answer in answers] == [401] * 10 + [429]
+    wait = answers[-1].headers["retry-after"]
+    assert 1 <= int(wait) <= 30
+    assert f"Try again in {wait} seconds" in answers[-1].text
+    assert not browser.cookies
+    assert demo.signed_in("ann").get("/private").status_code == 200  # others may
 
 
 def test_another_site_cannot_sign_a_visitor_in(demo: Server) -> None:

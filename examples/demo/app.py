@@ -5,6 +5,8 @@ Browsers use cookies, scripts use ``Authorization: Bearer`` under ``/api``; both
 
 from __future__ import annotations
 
+import math
+import time
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlencode
@@ -15,7 +17,17 @@ from fastapi.responses import RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from ductape_asgi import CookiePolicy, SessionError, Sessions, TagPolicy, operators_page, require_role, session_routes
+from ductape_asgi import (
+    CookiePolicy,
+    LoginAttempt,
+    SessionError,
+    Sessions,
+    TagPolicy,
+    Throttle,
+    operators_page,
+    require_role,
+    session_routes,
+)
 from ductape_asgi.csrf import check_same_site
 from ductape_fastapi import CurrentSession, OptionalSession, install, require_session
 from key import access_key
@@ -55,11 +67,14 @@ def create_app(folder: Path = Path(".ductape-demo")) -> FastAPI:
 
 
 def _add_sign_in(app: FastAPI, sessions: Sessions) -> None:
+    # As `session_routes` has one for its own sign-in: nobody tries passwords by the thousand.
+    throttle = Throttle()
+
     @app.get("/sign-in")
     async def form(request: Request, session: OptionalSession, then: str = "") -> Response:
         if session:
             return _see_other(local_path(then))
-        return page(request, "sign_in.html", failed=False, then=local_path(then))
+        return page(request, "sign_in.html", problem="", then=local_path(then))
 
     @app.post("/sign-in")
     async def sign_in(
@@ -72,14 +87,27 @@ def _add_sign_in(app: FastAPI, sessions: Sessions) -> None:
         # No cookie has authenticated this request yet, so the middleware has nothing to protect: without this
         # line another site could sign a visitor in as somebody else.
         check_same_site(request.scope)
+        attempt = LoginAttempt(request.client.host if request.client else None, user_id, time.time())
+        wait = await throttle.admit(attempt)
+        if wait is not None:
+            return _try_later(request, math.ceil(wait), then)
         person = find_person(user_id, password)
         if person is None:
-            return page(request, "sign_in.html", status=401, failed=True, then=local_path(then))
+            problem = "Wrong name or password."
+            return page(request, "sign_in.html", status=401, problem=problem, then=local_path(then))
+        await throttle.succeeded(attempt)
         before = session.session_id if session else None
         issued = await sessions.start(tag=TAG, data=person.data, client=request.scope, replaces=before)
         response = _see_other(local_path(then))
         sessions.set_cookies(response, issued)
         return response
+
+
+def _try_later(request: Request, wait: int, then: str) -> Response:
+    problem = f"Too many sign-ins failed. Try again in {wait} seconds."
+    response = page(request, "sign_in.html", status=429, problem=problem, then=local_path(then))
+    response.headers["Retry-After"] = str(wait)
+    return response
 
 
 def _add_pages(app: FastAPI) -> None:
