@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from ductape_asgi.errors import ConfigurationError
+from ductape_asgi.errors import ConfigurationError, StoreUnavailable
 from ductape_asgi.stores.redis import RedisStore
 from ductape_asgi.testing.contract.records import must_read, start
 from tests.redis_servers import fresh
@@ -123,6 +123,11 @@ class TestTls:
             place = place.replace("127.0.0.1", "localhost")
             with pytest.raises(ConfigurationError, match="certificate"):
                 await RedisStore(tls_url(place, redis_url, f"&ssl_ca_certs={certificate}")).open()
+
+    async def test_a_server_without_tls_may_be_what_does_not_answer(self, redis_url: str) -> None:
+        place = redis_url.partition("//")[2].partition("/")[0]
+        with pytest.raises(StoreUnavailable, match="speaks no TLS"):
+            await RedisStore(tls_url(place, redis_url)).open()
 
     async def test_files_that_are_not_there_are_a_matter_of_configuration(self, redis_url: str) -> None:
         with pytest.raises(ConfigurationError, match="certificate"):

@@ -59,9 +59,13 @@ async def check(opened: Opened) -> None:
                     await _check_node(node, opened)
     except StoreUnavailable as error:
         advice = _advice(error.__cause__, opened.address)
-        if advice is None:
-            raise
-        raise ConfigurationError(advice) from error.__cause__
+        if advice is not None:
+            raise ConfigurationError(advice) from error.__cause__
+        if opened.address.tls and _behind(error.__cause__, TimeoutError):
+            # It may be busy, too, and answer the next time.
+            hint = "a server that speaks no TLS does not answer to it: is redis:// meant instead of rediss://?"
+            raise type(error)(f"{error}; {hint}") from error.__cause__
+        raise
 
 
 def _check_files(address: Address) -> None:
