@@ -408,9 +408,11 @@ def _checked(given: Sequence[str], pattern: re.Pattern[str], name: str, rule: st
 
 
 def _exempted(scope: Scope, patterns: tuple[str, ...]) -> bool:
-    path, root = scope.get(PATH_KEY, scope["path"]), scope.get("root_path", "")
-    if root and (path == root or path.startswith(root.rstrip("/") + "/")):
-        path = path[len(root.rstrip("/")) :] or "/"
+    path, root = scope.get(PATH_KEY, scope["path"]), (scope.get("root_path") or "").rstrip("/")
+    if root and (path == root or path.startswith(root + "/")):
+        path = path[len(root) :] or "/"
+    elif root and root in path:
+        return False  # Litestar routes by what follows the first `root_path` in a path, wherever that stands.
     if not {".", ".."}.isdisjoint(path.split("/")):
         return False
     return any(
