@@ -412,7 +412,7 @@ def _exempted(scope: Scope, patterns: tuple[str, ...]) -> bool:
     if root and (path == root or path.startswith(root + "/")):
         path = path[len(root) :] or "/"
     elif root and root in path:
-        return False  # Litestar routes by what follows the first `root_path` in a path, wherever that stands.
+        return False  # Litestar and Quart route by what follows the first `root_path`, wherever it stands.
     if not {".", ".."}.isdisjoint(path.split("/")):
         return False
     return any(
