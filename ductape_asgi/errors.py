@@ -6,7 +6,17 @@ holds a token, a key or session data.
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
+
+#: How what we issue begins; what a publishable key holds is public.
+_SECRET = re.compile(r"(dak|drt|dtk)_|eyJ")
+
+
+def quoted(value: object) -> str:
+    """A value that will not do, as messages show it: not if it looks like a key or token, given in the wrong place."""
+    text = repr(value)
+    return "(a key or token)" if _SECRET.search(text) else text
 
 
 class DuctapeError(Exception):

@@ -47,7 +47,7 @@ class Ticket:
     def take(self, scope: Scope) -> None:
         """Take it out of the query of a handshake."""
         mark = self.name.encode() + b"="
-        pairs = scope["query_string"].split(b"&")
+        pairs = (scope.get("query_string") or b"").split(b"&")  # a server may leave an empty one out
         found = [pair[len(mark) :].decode("latin-1") for pair in pairs if pair.startswith(mark)]
         if found:
             scope["query_string"] = b"&".join(pair for pair in pairs if not pair.startswith(mark))

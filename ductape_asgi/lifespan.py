@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .audit import logger
-from .errors import DuctapeError
+from .errors import DuctapeError, StoreUnavailable
 from .problems import ASGIApp, Message, Receive, Scope, Send
 from .sessions import Sessions
 
@@ -19,6 +19,10 @@ async def run_lifespan(app: ASGIApp, sessions: Sessions, scope: Scope, receive: 
         await sessions.worker.lifetime.enter()
     except DuctapeError as error:
         await _fail(error, receive, send)
+        return
+    except Exception as error:  # Servers that meet one take it that the app has no lifespan, and serve.
+        logger.error("the sessions could not be opened", exc_info=error)
+        await _fail(StoreUnavailable(f"the sessions could not be opened: {type(error).__name__}"), receive, send)
         return
     try:
         await _forward(app, scope, receive, send)

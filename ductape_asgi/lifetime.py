@@ -19,7 +19,7 @@ import anyio.lowlevel
 from anyio.lowlevel import EventLoopToken
 
 from .audit import logger
-from .errors import ConfigurationError, DuctapeError
+from .errors import ConfigurationError, DuctapeError, StoreUnavailable
 from .latch import Latch, running_loop
 from .stores.base import SessionStore
 
@@ -179,7 +179,10 @@ class Lifetime:
                 f"a {type(self._store).__name__} serves one event loop at a time, and another one has it open: use "
                 "sessions.sync in threads, or give each loop a Sessions of its own"
             )
-        await self._store.open()
+        try:
+            await self._store.open()
+        except OSError as error:  # as of the verbs of a store that does not say it in our words
+            raise StoreUnavailable(f"the session store cannot be reached: {type(error).__name__}") from error
         opened = _Opened(anyio.lowlevel.current_token())
         works: list[Work] = [partial(self._keep_house, opened), *self._beside()]
         opened.tasks = [LoopTask(work) for work in works]

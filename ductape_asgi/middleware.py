@@ -107,6 +107,9 @@ class DuctapeMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # A hit, spelled out with what `Options.lay` and `answering` do: each call would cost a tenth of the whole.
+        # Before the entry: else another thread, which reads the log between the two, could remove the entry that was
+        # found already and then vouch for it.
+        word, applied, until, until_wall = self._feed.trust
         entry = None
         if scope["type"] == "http" and OPTIONS_KEY not in scope:
             authorization = None
@@ -117,7 +120,6 @@ class DuctapeMiddleware:
             entry = self._find_by_cookie(scope) if authorization is None else self._by_bearer.get(authorization)
         # Named before they are called: ``self.app(...)`` would look for a method first.
         app, clock, elapsed = self.app, self._clock, self._elapsed
-        word, applied, until, until_wall = self._feed.trust
         if not (
             entry is not None
             and entry.owner is self.options

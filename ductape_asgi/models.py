@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, cast
 
-from .errors import ConfigurationError
+from .errors import ConfigurationError, quoted
 from .frozen import dump_json, freeze
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Realm:
         for name, value in (("product", self.product), ("env", self.env)):
             if not isinstance(value, str) or not _NAME.fullmatch(value):
                 raise ConfigurationError(
-                    f"{name}={value!r} is not a name: use 1 to 64 of a-z, 0-9, '_' and '-', e.g. {name}="
+                    f"{name}={quoted(value)} is not a name: use 1 to 64 of a-z, 0-9, '_' and '-', e.g. {name}="
                     + ('"shop"' if name == "product" else '"prd"')
                 )
 

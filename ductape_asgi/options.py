@@ -79,9 +79,11 @@ class Options:
 
     def exempts(self, scope: Scope) -> bool:
         """Whether the path of a request is one where no session is required."""
-        path, root = scope.get(PATH_KEY, scope["path"]), scope.get("root_path", "")
-        if root and (path == root or path.startswith(root.rstrip("/") + "/")):
-            path = path[len(root.rstrip("/")) :] or "/"
+        path, root = scope.get(PATH_KEY, scope["path"]), (scope.get("root_path") or "").rstrip("/")
+        if root and (path == root or path.startswith(root + "/")):
+            path = path[len(root) :] or "/"
+        elif root and root in path:
+            return False  # Litestar and Quart route by what follows the first `root_path`, wherever it stands.
         if not {".", ".."}.isdisjoint(path.split("/")):
             return False
         return any(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal
 
-from .errors import ConfigurationError, InvalidData
+from .errors import ConfigurationError, InvalidData, quoted
 from .schema import Schema, schema_for
 
 #: The longest life of an access token, in seconds.
@@ -66,7 +66,7 @@ def check_tag(tag: object) -> str:
     """
     if not isinstance(tag, str) or not _TAG.fullmatch(tag):
         raise ConfigurationError(
-            f'tag={tag!r} is not a session type: use letters, digits, ".", "_", "-", e.g. "user-session"'
+            f'tag={quoted(tag)} is not a session type: use letters, digits, ".", "_", "-", e.g. "user-session"'
         )
     return tag
 

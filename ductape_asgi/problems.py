@@ -53,6 +53,8 @@ OPTIONS_KEY: Final = "ductape.options"
 PATH_KEY: Final = "ductape.path"
 #: RFC 6455 leaves 4000-4999 to applications; 1013 is "try again later".
 _CLOSE_CODES = {401: 4401, 403: 4403, 503: 1013}
+#: What extensions of ASGI let an app send of a response that has not started.
+_BEFORE_THE_START: Final = frozenset({"http.response.early_hint", "http.response.push", "http.response.debug"})
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -159,6 +161,9 @@ def note(sent: list[Any], message: Message) -> Awaitable[None]:
 
 def _follow_events(sent: list[Any], scope: Scope, message: Message) -> None:
     """Hand over a response whose headers say that it is an event stream."""
+    if message.get("type") in _BEFORE_THE_START:
+        sent[1] = scope
+        return
     if not message.get("headers"):
         return
     headers = message["headers"] = list(message["headers"])

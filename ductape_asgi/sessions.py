@@ -11,7 +11,7 @@ from cachetools import LRUCache
 
 from .admission import Admission
 from .cookies import add_cookies, expired_cookies, session_cookies
-from .errors import ConfigurationError, InvalidData, PublishableKeyError
+from .errors import ConfigurationError, InvalidData, PublishableKeyError, quoted
 from .figures import SessionStats, UserPage, UserSessions
 from .inventory import Inventory
 from .issuing import Issuer
@@ -490,7 +490,9 @@ class Sessions:
         if self._tags:
             found = self._tags.get(tag) if isinstance(tag, str) else None
             if found is None:
-                raise ConfigurationError(f"tag={tag!r} is not configured; tags= has {', '.join(sorted(self._tags))}")
+                raise ConfigurationError(
+                    f"tag={quoted(tag)} is not configured; tags= has {', '.join(sorted(self._tags))}"
+                )
             return found
         policy = self._default_policies.get(check_tag(tag))
         if policy is None:

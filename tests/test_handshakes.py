@@ -83,6 +83,21 @@ async def test_a_ticket_needs_no_origin_of_ours(guarded: DuctapeMiddleware, tick
     assert (await handshake(guarded, query=query(ticket), headers=[ELSEWHERE])).accepted
 
 
+@pytest.mark.parametrize("how", ["left out", None])
+async def test_a_server_may_leave_an_empty_query_out(
+    guarded: DuctapeMiddleware, issued: IssuedSession, how: str | None
+) -> None:
+    """ASGI, WebSocket connection scope."""
+
+    async def served(scope: Any, receive: Any, send: Any) -> None:
+        scope["query_string"] = how
+        if how is not None:
+            del scope["query_string"]
+        await guarded(scope, receive, send)
+
+    assert (await handshake(served, headers=[bearer(issued.token)])).accepted
+
+
 async def test_without_opting_in_nothing_is_taken(sessions: Sessions, issued: IssuedSession, ticket: str) -> None:
     app = App()
     middleware = DuctapeMiddleware(app, sessions=sessions, tag=TAG, required=True)

@@ -194,6 +194,42 @@ async def test_a_store_that_cannot_open_is_a_failed_start_up_that_says_why(tmp_p
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("error", [ConnectionRefusedError(111, "secret-host"), RuntimeError("secret")], ids=repr)
+async def test_a_store_of_ones_own_that_fails_to_open_in_its_own_words_is_a_failed_start_up(
+    sessions: Sessions, store: WatchedStore, error: Exception
+) -> None:
+    async def refuse() -> None:
+        raise error
+
+    store.instead["open"] = refuse
+    server = Server(DuctapeMiddleware(App(), sessions=sessions, tag=TAG))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(server.run)
+        assert await server.tell("startup") == "startup.failed"
+    assert type(error).__name__ in server.sent[0]["message"]
+    assert "secret" not in server.sent[0]["message"]
+    assert server.returned
+
+
+@pytest.mark.anyio
+async def test_a_store_of_ones_own_that_cannot_be_reached_is_opened_by_a_later_request(
+    sessions: Sessions, store: WatchedStore
+) -> None:
+    async def refuse() -> None:
+        raise ConnectionRefusedError
+
+    async with sessions:
+        issued = await sessions.start(tag=TAG, data=ANN)
+    middleware = DuctapeMiddleware(App(), sessions=sessions, tag=TAG)
+    store.instead["open"] = refuse
+    assert (await call(middleware, headers=[bearer(issued.token)])).status == 503
+    assert (await call(middleware)).status == 200
+    store.instead.clear()
+    async with sessions:
+        assert (await call(middleware, headers=[bearer(issued.token)])).status == 200
+
+
+@pytest.mark.anyio
 async def test_an_inner_middleware_that_is_set_up_wrongly_is_a_failed_start_up(
     sessions: Sessions, store: WatchedStore
 ) -> None:

@@ -350,6 +350,46 @@ async def test_a_response_without_headers_arrives(sessions: Sessions, issued: Is
     ]
 
 
+EARLY: dict[str, Any] = {
+    "early_hint": {"links": [b"</a.css>; rel=preload"]},
+    "push": {"path": "/a.css", "headers": [(b"accept", b"*/*")]},
+    "debug": {"info": {}},
+}
+
+
+@pytest.mark.parametrize("early", EARLY)
+async def test_what_goes_before_a_response_does_not_start_it(
+    sessions: Sessions, issued: IssuedSession, early: str
+) -> None:
+    """Extensions of ASGI: an error is answered after it, and an event stream ends with its session."""
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def failing(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": f"http.response.{early}", **EARLY[early]})
+        raise AccessDenied("x")
+
+    async def streaming(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": f"http.response.{early}", **EARLY[early]})
+        await send({"type": "http.response.start", "status": 200, "headers": [EVENTS]})
+        await sessions.revoke(tag=TAG, session_id=issued.session_id)
+        with anyio.fail_after(10), suppress(DuctapeError):
+            while True:
+                await send({"type": "http.response.body", "body": b"data: 2\n\n", "more_body": True})
+                await anyio.sleep(0.01)
+
+    app = DuctapeMiddleware(failing, sessions=sessions, tag=TAG)
+    for _ in range(2):  # a miss, and a hit
+        await app(scope_of(headers=[bearer(issued.token)]), None, send)
+    assert [message.get("status") for message in sent] == 2 * [None, 403, None]
+    sent.clear()
+    await DuctapeMiddleware(streaming, sessions=sessions, tag=TAG)(scope_of(headers=[bearer(issued.token)]), None, send)
+    assert [message["type"] for message in sent[:2]] == [f"http.response.{early}", "http.response.start"]
+    assert sent[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
+
+
 @pytest.mark.parametrize("spelled", SPELLED.values(), ids=SPELLED)
 async def test_an_event_stream_is_known_however_its_headers_are_spelled(
     sessions: Sessions, issued: IssuedSession, spelled: Any

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import cast
 from urllib.parse import unquote, urlsplit
 
@@ -12,6 +13,8 @@ _FORMS = (
     'use "memory://", "sqlite:///relative.db", "sqlite:////absolute.db", "redis://host:6379/0" or'
     ' "postgresql://host/database"'
 )
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,31}://")
 
 
 def store_from(given: object) -> SessionStore:
@@ -37,13 +40,16 @@ def store_from(given: object) -> SessionStore:
     scheme = given.partition(":")[0]
     if scheme.partition("+")[0] in ("redis", "rediss"):
         return _redis(given)
-    raise ConfigurationError(f"a store URL of kind {scheme[:20]!r} is not known: {_FORMS}")
+    if not _SCHEME.match(given):  # a key or a password, perhaps: nothing of it is repeated
+        raise ConfigurationError(f"store= is no URL: {_FORMS}")
+    raise ConfigurationError(f"a store URL of kind {scheme!r} is not known: {_FORMS}")
 
 
 def _sqlite(url: str) -> SessionStore:
-    parts = urlsplit(url)
-    path = unquote(parts.path)[1:]
-    if not url.startswith("sqlite:///") or parts.query or parts.fragment or not path or path.endswith("/"):
+    # Without a host there is none that `urlsplit` could find malformed.
+    parts = urlsplit(url) if url.startswith("sqlite:///") else None
+    path = unquote(parts.path)[1:] if parts is not None and not parts.query and not parts.fragment else ""
+    if not path or path.endswith("/"):
         raise ConfigurationError('a SQLite URL is "sqlite:///relative.db" or "sqlite:////absolute.db"')
     if ":memory:" in path:
         raise ConfigurationError('an in-memory SQLite database is not shared between threads; use "memory://"')

@@ -15,9 +15,19 @@ from litestar.middleware import ASGIMiddleware
 from litestar.testing import TestClient
 from litestar.types import Receive, Scope, Send
 from starlette.responses import PlainTextResponse
+from starlette.testclient import TestClient as StarletteClient
 
 import ductape_asgi
-from ductape_asgi import AccessDenied, ConfigurationError, IssuedSession, Session, Sessions, StoreUnavailable, TagPolicy
+from ductape_asgi import (
+    AccessDenied,
+    ConfigurationError,
+    DuctapeMiddleware,
+    IssuedSession,
+    Session,
+    Sessions,
+    StoreUnavailable,
+    TagPolicy,
+)
 from ductape_asgi.stores.memory import MemoryStore
 from ductape_litestar import (
     DuctapePlugin,
@@ -458,6 +468,22 @@ async def mounted_auth(scope: Scope, receive: Receive, send: Send) -> None:
 @asgi("/inside", is_mount=True, copy_scope=True)
 async def mounted_inside(scope: Scope, receive: Receive, send: Send) -> None:
     await PlainTextResponse("inside")(scope, receive, send)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("path", ["/auth/app/me", "/auth/appme", "/auth/x/app/me"])
+def test_a_root_path_amid_an_exempt_path_leads_to_no_other_handler(sessions: Sessions, path: str) -> None:
+    """Litestar cuts off all that stands before it, too."""
+
+    @get("/me")
+    async def anybody() -> str:
+        return "me"
+
+    app = DuctapeMiddleware(
+        Litestar([anybody]), sessions=sessions, tag="user-session", required=True, exempt=["/auth/*"]
+    )
+    with StarletteClient(app, root_path="/app") as client:
+        assert client.get("/auth/none").status_code == 404  # exempt
+        assert client.get(path).status_code == 401
 
 
 def test_paths_of_mounted_apps_are_exempt_by_their_whole_path(sessions: Sessions) -> None:

@@ -252,6 +252,20 @@ async def test_errors_of_configuration_do_not_repeat_the_key(run: Run) -> None:
         assert run.access_key[4:30].upper() not in text
 
 
+async def test_a_key_or_token_in_the_wrong_place_is_not_repeated(run: Run) -> None:
+    for wrong in (run.access_key, *(secret for secret in run.secrets if secret.startswith(("drt_", "eyJ")))):
+        texts = []
+        for options in ({"product": wrong}, {"env": wrong}, {"store": wrong}):
+            with pytest.raises(ductape_asgi.ConfigurationError) as caught:
+                Sessions(**{"access_key": run.access_key, "product": "shop", "env": "prd", **options})
+            texts.append(str(caught.value))
+        for sessions in (run.sessions, Sessions(access_key=run.access_key, product="shop", env="prd")):
+            with pytest.raises(ductape_asgi.ConfigurationError) as caught:
+                await sessions.verify(tag=f"{wrong}!", token=TAG)
+            texts.append(str(caught.value))
+        assert not [text for text in texts if wrong[4:16] in text or wrong[:16] in text]
+
+
 @pytest.mark.parametrize(
     "url", ["redis://:hunter2-secret@db/0", "postgresql://app:hunter2-secret@db/x", "x://hunter2-secret@y"]
 )

@@ -13,8 +13,9 @@ import anyio.to_thread
 import pytest
 import trio
 
-from ductape_asgi import ConfigurationError, Sessions
+from ductape_asgi import ConfigurationError, DuctapeMiddleware, Sessions
 from ductape_asgi.latch import Latch
+from tests.asgi_client import App, bearer, call
 
 from .conftest import MakeStore
 from .push_store import PushStore, Server
@@ -175,3 +176,26 @@ async def test_a_store_of_one_loop_refuses_another_until_the_first_has_gone(acce
     await in_thread(run, elsewhere)
     async with sessions:
         assert (await sessions.list(tag=TAG, identifier="ann")).count == 2
+
+
+async def test_the_log_read_in_another_loop_amid_a_hit_vouches_for_no_entry_that_it_removed(
+    closed: Sessions, store: WatchedStore, run: Run
+) -> None:
+    """Threads take turns at any place: here, right behind the look-up of the entry."""
+
+    class Interrupted(dict[bytes, Any]):
+        def get(self, key: bytes, default: Any = None) -> Any:
+            entry = self[key]
+            thread = threading.Thread(target=run, args=(closed.worker.feed.catch_up,))
+            thread.start()
+            thread.join()
+            return entry
+
+    async with closed as sessions:
+        issued = await sessions.start(tag=TAG, data=ANN)
+        middleware = DuctapeMiddleware(App(), sessions=sessions, tag=TAG)
+        for _ in range(2):
+            assert (await call(middleware, headers=[bearer(issued.token)])).session
+        middleware._by_bearer = Interrupted(sessions.worker.cache.by_bearer)
+        await store.revoke("shop:prd", TAG, issued.session_id, now=sessions.worker.clock())  # as another process does
+        assert not (await call(middleware, headers=[bearer(issued.token)])).session

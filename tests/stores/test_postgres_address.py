@@ -61,6 +61,7 @@ def test_an_argument_wins_over_the_url() -> None:
         "postgresql://app:hun#ter2@db/x",
         "postgresql://app:hunter2@[::1/x",
         "postgresql://app:hunter2@db/x?novalue",
+        "postgresql://app:hunter2@/x?host=\udcff",
         "postgresql://app:hunter2@db/x?ductape_lisen=off",
         "postgresql://app:hunter2@db/x?ductape_listen=maybe",
         "postgresql://app:hunter2@db/x?ductape_pool_size=0",

@@ -84,6 +84,10 @@ def test_a_url_of_a_cluster_with_tls() -> None:
         "redis+cluster://host/1",
         "redis+other://host",
         "redis:host",
+        "redis://[::1/0",
+        "redis://:pass[word@host",
+        "redis://:pass]word@host",
+        "redis://:pass\u2100word@host",
     ],
 )
 def test_a_malformed_url_is_refused_when_the_store_is_built(url: str) -> None:
@@ -107,7 +111,16 @@ def test_a_malformed_url_is_told_what_is_wrong_with_it(url: str, told: str) -> N
 
 
 @pytest.mark.parametrize(
-    "url", ["redis://ann:pa55word@h:1/0", "redis+sentinel://h/main?sentinel_password=pa55word", "redis://:pa55word@h:x"]
+    "url",
+    [
+        "redis://ann:pa55word@h:1/0",
+        "redis+sentinel://h/main?sentinel_password=pa55word",
+        "redis://:pa55word@h:x",
+        "redis://:pa55word\u2100@h",
+        "redis://:[pa55word@h",
+        "redis://:[pa55word]@h",
+        "redis://u:12?pa55word@h/0",
+    ],
 )
 def test_no_password_is_shown(url: str) -> None:
     try:

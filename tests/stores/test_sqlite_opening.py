@@ -59,7 +59,7 @@ def test_building_touches_nothing(path: Path) -> None:
     assert list(path.parent.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["", ":memory:", "a\0b", b"bytes.db"])
+@pytest.mark.parametrize("name", ["", ":memory:", "a\0b", "\ud800.db", b"bytes.db"])
 def test_what_is_no_file_name_is_refused_at_once(name: str) -> None:
     with pytest.raises(ConfigurationError):
         SQLiteStore(name)
@@ -78,6 +78,13 @@ async def test_a_relative_path_stays_where_it_was_when_the_process_moves(
     await store.open()
     await store.close()
     assert path.exists()
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file systems hold names in UTF-8 alone")
+async def test_a_name_that_is_not_utf_8_is_a_name(path: Path) -> None:
+    named = Path(os.fsdecode(os.fsencode(path) + b"-\xff"))
+    await make(named, sessions=1)
+    assert named.exists()
 
 
 async def test_the_files_are_the_owners_alone(path: Path) -> None:

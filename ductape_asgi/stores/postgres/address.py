@@ -47,6 +47,7 @@ def read_url(url: object) -> Address:
     if not isinstance(url, str):
         raise ConfigurationError(f"this is no PostgreSQL URL: {_FORM}")
     try:
+        url.encode()
         parts = urlsplit(url)
         options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
     except ValueError:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from ...errors import ConfigurationError
 
@@ -57,9 +58,9 @@ def read_url(url: str) -> Address:
     Raises:
         ConfigurationError: it is none of ours; never shows the URL, which may hold a password.
     """
-    parts = urlsplit(url)
-    match = re.fullmatch(r"(rediss?)(?:\+(sentinel|cluster))?", parts.scheme)
-    if match is None or parts.fragment:
+    parts = _split(url)
+    match = None if parts is None else re.fullmatch(r"(rediss?)(?:\+(sentinel|cluster))?", parts.scheme)
+    if parts is None or match is None or parts.fragment:
         raise _bad("it is not of this form")
     form: Literal["single", "sentinel", "cluster"] = match[2] or "single"  # type: ignore[assignment]
     login, _, places = parts.netloc.rpartition("@")
@@ -75,6 +76,13 @@ def read_url(url: str) -> Address:
         tls=match[1] == "rediss",
         **_options(parts.query, tls=match[1] == "rediss"),  # type: ignore[arg-type]
     )
+
+
+def _split(url: str) -> SplitResult | None:
+    """The parts of a URL; None where a bracket, say, that belongs in a password percent-encoded keeps it whole."""
+    with suppress(ValueError):  # whose message shows the password
+        return urlsplit(url)
+    return None
 
 
 def _bad(reason: str) -> ConfigurationError:
@@ -122,7 +130,9 @@ def _options(query: str, *, tls: bool) -> dict[str, object]:
 
 def _check_option(name: str, value: str, *, tls: bool) -> None:
     if name not in _OPTIONS:
-        raise _bad(f"there is no option {name[:32]!r} (but {', '.join(_OPTIONS)})")
+        # What follows a "?" in a password is no name.
+        option = f"option {name!r}" if re.fullmatch(r"[a-z_]{1,32}", name) else "such option"
+        raise _bad(f"there is no {option} (but {', '.join(_OPTIONS)})")
     form, told = _OPTIONS[name]
     if not re.fullmatch(form, value, re.DOTALL):
         raise _bad(f"its option {name} takes {told}")

@@ -62,7 +62,7 @@ def prepare(path: str) -> None:
 def connect(path: str, *, busy_ms: int = BUSY_MS) -> sqlite3.Connection:
     """A connection in autocommit mode.  Never makes a file: one that was deleted must not come back empty."""
     connection = sqlite3.connect(
-        f"file:{quote(path)}?mode=rw",
+        f"file:{quote(os.fsencode(path))}?mode=rw",
         uri=True,
         timeout=busy_ms / 1000,
         isolation_level=None,

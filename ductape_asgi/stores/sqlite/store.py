@@ -47,7 +47,7 @@ class SQLiteStore:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         text = os.fspath(path)
-        if not isinstance(text, str) or not text or text == ":memory:" or "\0" in text:
+        if not isinstance(text, str) or not text or text == ":memory:" or "\0" in text or not _nameable(text):
             raise ConfigurationError('SQLiteStore needs the path of a file; use store="memory://" for none')
         self.path = os.path.abspath(text)  # noqa: PTH100 - links are followed when the file is opened
         self._opened: Opened | None = None
@@ -184,6 +184,15 @@ class SQLiteStore:
 
 #: A word that equals no sequence: who cannot hear the doorbell reads the log for each request, and is never late.
 _SILENT = memoryview(array("Q", [0]))
+
+
+def _nameable(path: str) -> bool:
+    """Whether the system can write this path down; a name that is not UTF-8 comes from it as surrogates."""
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _storable(session_id: IdT) -> IdT:
