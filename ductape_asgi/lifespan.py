@@ -42,7 +42,7 @@ async def _forward(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> 
         if isinstance(error, DuctapeError):  # an inner middleware that was set up wrongly, built only now
             await _fail(error, receive, send)
             return
-        logger.warning("the app does not take part in the lifespan: %s: %s", type(error).__name__, error)
+        logger.warning("the app takes no part in the lifespan; sessions are opened and closed without it: %r", error)
         logger.debug("what it raised when it was asked", exc_info=error)
     if not asked:
         await _speak_for(receive, send)

@@ -222,6 +222,17 @@ async def test_with_lifespan_off_the_first_request_opens(sessions: Sessions, sto
 
 
 @pytest.mark.anyio
+async def test_an_app_that_knows_only_http_is_logged_with_what_it_means(
+    sessions: Sessions, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def asserting(scope: Any, receive: Any, send: Any) -> None:
+        raise AssertionError
+
+    assert await lives(DuctapeMiddleware(asserting, sessions=sessions, tag=TAG)) == WHOLE_LIFE
+    assert "sessions are opened and closed without it: AssertionError()" in caplog.text
+
+
+@pytest.mark.anyio
 async def test_nested_middlewares_share_one_opening(sessions: Sessions, store: WatchedStore) -> None:
     app = DuctapeMiddleware(supporting, sessions=sessions, tag="checkout-session")
     app = DuctapeMiddleware(app, sessions=sessions, tag=TAG)
