@@ -245,5 +245,5 @@ def require_recent_auth(seconds: Duration) -> Guard:
 
 def _names(guard: str, names: tuple[str, ...]) -> tuple[str, ...]:
     if not names or not all(isinstance(name, str) and name for name in names):
-        raise ConfigurationError(f'{guard}{names!r}: give one or more names, e.g. {guard}("admin")')
+        raise ConfigurationError(f'{guard} takes names, each a text of its own and none empty: {guard}("admin")')
     return names

@@ -88,7 +88,13 @@ def dump_json(data: object, *, what: str = "data") -> bytes:
     _check(data, what, MAX_DEPTH)
     try:
         return to_json(data).encode()
-    except (TypeError, ValueError, RecursionError) as error:  # ValueError includes UnicodeEncodeError
+    except UnicodeEncodeError:
+        raise InvalidData(
+            f"{what} holds text that UTF-8 has no form for, half of a surrogate pair; replace it"
+        ) from None
+    except ValueError:
+        raise InvalidData(f"{what} holds a number that JSON has no form for, such as NaN; give None or text") from None
+    except (TypeError, RecursionError) as error:
         raise InvalidData(f"{what} cannot be written as JSON: {type(error).__name__}") from None
 
 

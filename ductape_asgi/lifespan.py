@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from .audit import logger
 from .errors import DuctapeError, StoreUnavailable
 from .problems import ASGIApp, Message, Receive, Scope, Send
@@ -19,11 +21,9 @@ async def run_lifespan(app: ASGIApp, sessions: Sessions, scope: Scope, receive: 
         await sessions.worker.lifetime.enter()
     except DuctapeError as error:
         await _fail(error, receive, send)
-        return
     except Exception as error:  # Servers that meet one take it that the app has no lifespan, and serve.
         logger.error("the sessions could not be opened", exc_info=error)
         await _fail(StoreUnavailable(f"the sessions could not be opened: {type(error).__name__}"), receive, send)
-        return
     try:
         await _forward(app, scope, receive, send)
     finally:
@@ -45,16 +45,17 @@ async def _forward(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> 
             raise
         if isinstance(error, DuctapeError):  # an inner middleware that was set up wrongly, built only now
             await _fail(error, receive, send)
-            return
-        logger.warning("the app does not take part in the lifespan: %s: %s", type(error).__name__, error)
+        logger.warning("the app takes no part in the lifespan; sessions are opened and closed without it: %r", error)
         logger.debug("what it raised when it was asked", exc_info=error)
     if not asked:
         await _speak_for(receive, send)
 
 
-async def _fail(error: DuctapeError, receive: Receive, send: Send) -> None:
+async def _fail(error: DuctapeError, receive: Receive, send: Send) -> NoReturn:
     await receive()
     await send({"type": "lifespan.startup.failed", "message": f"ductape-asgi: {error}"})
+    # As Starlette's own apps do: its `TestClient` takes an app that returns for one that has started.
+    raise error.with_traceback(None)
 
 
 async def _speak_for(receive: Receive, send: Send) -> None:

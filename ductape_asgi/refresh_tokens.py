@@ -66,7 +66,7 @@ class RefreshTokens:
         if token is None or token == "":
             raise MissingToken("no refresh token was given")
         if not isinstance(token, str) or len(token) > _MAX_LENGTH or not token.startswith(PREFIX):
-            raise InvalidToken("not a refresh token")
+            raise InvalidToken(_what_it_is(token))
         raw = b64decode(token[len(PREFIX) :]) or b""
         body, given = raw[:-_MAC], raw[-_MAC:]
         member = self._keyring.by_raw_id.get(body[1:13])
@@ -84,3 +84,9 @@ class RefreshTokens:
         # Neither audience nor tag can hold a bar.
         message = f"ductape-asgi/refresh/1|{self._keyring.realm.audience}|{tag}|".encode() + body
         return mac(member.refresh, message)
+
+
+def _what_it_is(token: object) -> str:
+    if isinstance(token, str) and token.count(".") == 2:
+        return "this is an access token: pass it to verify(); refresh() takes the drt_... that was issued with it"
+    return "not a refresh token: pass the drt_... that was issued, with nothing around it"

@@ -219,7 +219,7 @@ def _what_it_is(text: str) -> str:
         return "this is a refresh token: pass it to refresh()"
     if text[:7].lower() == "bearer ":
         return 'pass the token without "Bearer "'
-    return f"not a compact JWS of at most {MAX_TOKEN} characters"
+    return f"not a compact JWS of at most {MAX_TOKEN} characters: pass what was issued, with nothing around it"
 
 
 def strict_json(raw: bytes | None) -> dict[str, Any]:

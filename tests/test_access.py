@@ -198,6 +198,13 @@ def test_a_guard_of_nothing_is_a_configuration_error(make: Any) -> None:
         make()
 
 
+@pytest.mark.parametrize("make", [require_role, require_any_role, require_permission])
+@pytest.mark.parametrize("name", ["", ["admin"]])
+def test_a_guard_of_no_name_says_how_it_is_written(make: Any, name: Any) -> None:
+    with pytest.raises(ConfigurationError, match=f'^{make.__name__} takes names, .*: {make.__name__}\\("admin"\\)$'):
+        make(name)
+
+
 def scope_with(found: Session[Any] | None, **more: Any) -> dict[str, Any]:
     return {
         "type": "http",

@@ -18,7 +18,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
-from ductape_asgi import DuctapeMiddleware, Sessions, new_access_key, require_session
+from ductape_asgi import ConfigurationError, DuctapeMiddleware, Sessions, new_access_key, require_session
 from ductape_asgi.stores.memory import MemoryStore
 from ductape_asgi.stores.sqlite import SQLiteStore
 from tests.asgi_client import App, bearer, call
@@ -83,6 +83,12 @@ async def lives(app: Any, during: Callable[[], Any] | None = None) -> list[str]:
                 await during()
             await server.tell("shutdown")
     return [message["type"].removeprefix("lifespan.") for message in server.sent]
+
+
+async def fails(server: Server) -> None:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(server.run)
+        assert await server.tell("startup") == "startup.failed"
 
 
 WHOLE_LIFE = ["startup.complete", "shutdown.complete"]
@@ -186,11 +192,19 @@ async def test_an_app_that_raises_in_its_shutdown_raises_through_and_sessions_cl
 async def test_a_store_that_cannot_open_is_a_failed_start_up_that_says_why(tmp_path: Path, app: Any) -> None:
     sessions = Sessions(access_key=KEY, product="shop", env="prd", store=f"sqlite:///{tmp_path}/none/sessions.db")
     server = Server(DuctapeMiddleware(app, sessions=sessions, tag=TAG))
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(server.run)
-        assert await server.tell("startup") == "startup.failed"
+    with pytest.raises(ExceptionGroup) as caught:
+        await fails(server)
+    assert caught.group_contains(ConfigurationError, match="director")
     assert "director" in server.sent[0]["message"]
     assert server.returned
+
+
+def test_a_test_client_is_told_of_a_store_that_cannot_open(tmp_path: Path) -> None:
+    """It would take an app that returns for one that has started, and wait for its shutdown for ever."""
+    sessions = Sessions(access_key=KEY, product="shop", env="prd", store=f"sqlite:///{tmp_path}/none/sessions.db")
+    client = TestClient(DuctapeMiddleware(Starlette(), sessions=sessions, tag=TAG))
+    with pytest.raises(ConfigurationError, match="director"):
+        client.__enter__()  # and no `with`, whose end is what would hang
 
 
 @pytest.mark.anyio
@@ -237,9 +251,9 @@ async def test_an_inner_middleware_that_is_set_up_wrongly_is_a_failed_start_up(
     app = Starlette()
     app.add_middleware(DuctapeMiddleware, sessions=sessions, tag=TAG, exempt="/health")
     server = Server(DuctapeMiddleware(app, sessions=sessions, tag=TAG))
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(server.run)
-        assert await server.tell("startup") == "startup.failed"
+    with pytest.raises(ExceptionGroup) as caught:
+        await fails(server)
+    assert caught.group_contains(ConfigurationError, match="exempt")
     assert "exempt" in server.sent[0]["message"]
     assert openings(store) == (1, 1)
 
@@ -255,6 +269,17 @@ async def test_with_lifespan_off_the_first_request_opens(sessions: Sessions, sto
     async with sessions:
         pass
     assert openings(store) == (1, 1)
+
+
+@pytest.mark.anyio
+async def test_an_app_that_knows_only_http_is_logged_with_what_it_means(
+    sessions: Sessions, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def asserting(scope: Any, receive: Any, send: Any) -> None:
+        raise AssertionError
+
+    assert await lives(DuctapeMiddleware(asserting, sessions=sessions, tag=TAG)) == WHOLE_LIFE
+    assert "sessions are opened and closed without it: AssertionError()" in caplog.text
 
 
 @pytest.mark.anyio

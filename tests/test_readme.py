@@ -92,6 +92,8 @@ def test_the_pages_and_the_socket_of_the_readme_are_for_whom_it_says(names: dict
         given = {"name": "bob", "password": "maple-syrup-42"}
         assert client.get("/auth/dashboard").status_code == 401
         assert client.post("/auth/login", json={**given, "password": "wrong"}).status_code == 401
+        for odd in ({"password": "maple-syrup-42"}, {**given, "name": ["bob"]}, ["bob"]):
+            assert client.post("/auth/login", json=odd).status_code == 401
         assert client.post("/auth/login", json=given).status_code == 200
         assert "bob" in client.get("/auth/dashboard").text
         assert client.get("/operators/").status_code == 403

@@ -18,6 +18,7 @@ async def admin() -> str:
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, Unpack
 
 from ductape_asgi import (
@@ -39,6 +40,7 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError('ductape_fastapi needs FastAPI: pip install "ductape-asgi[fastapi]"') from error
 
 from ._dependencies import current_session, optional_session
+from ._misplaced import refuse_misplaced
 from ._openapi import document
 
 __all__ = [
@@ -62,11 +64,14 @@ def install(app: FastAPI, *, sessions: Sessions, **middleware_options: Unpack[Mi
     """Add `DuctapeMiddleware` with these options to `app`, and what they mean to its OpenAPI document.
 
     The document names the credentials, which operations need one and with which scopes, and how they are refused.
-    What it says of sessions already, and an ``app.openapi`` of your own, stand.
+    What it says of sessions already, and an ``app.openapi`` of your own, stand.  A guard that stands where FastAPI
+    would not ask it, as the default of a parameter without ``Depends``, fails the start-up.
 
     Raises:
         ConfigurationError: the options do not fit together.
     """
-    options = DuctapeMiddleware(app, sessions=sessions, **middleware_options).options
+    wrap = partial(DuctapeMiddleware, sessions=sessions, **middleware_options)
+    options = wrap(app).options
     app.add_middleware(DuctapeMiddleware, sessions=sessions, **middleware_options)
     document(app, SessionDocs(options))
+    refuse_misplaced(app, wrap)

@@ -291,3 +291,52 @@ def test_an_override_by_an_equal_guard_stands_in_for_it(app: FastAPI, client: Te
 def test_options_that_do_not_fit_are_told_when_they_are_written(sessions: Sessions) -> None:
     with pytest.raises(ConfigurationError, match="exempt"):
         install(FastAPI(), sessions=sessions, exempt=["health"])
+
+
+def routed(app: FastAPI, place: Any) -> None:
+    app.get("/misplaced")(place)
+
+
+def included(app: FastAPI, place: Any) -> None:
+    router = APIRouter()
+    router.get("/misplaced")(place)
+    app.include_router(router)
+
+
+def mounted(app: FastAPI, place: Any) -> None:
+    inner = FastAPI()
+    inner.get("/misplaced")(place)
+    app.mount("/inner", inner)
+
+
+def on_a_socket(app: FastAPI, place: Any) -> None:
+    app.websocket("/misplaced")(place)
+
+
+def in_a_dependency(app: FastAPI, place: Any) -> None:
+    app.get("/misplaced", dependencies=[Depends(place)])(lambda: "let in")
+
+
+ADMINS = require_role("admin")
+
+
+def without_depends(session: Any = ADMINS) -> str:
+    return "let in"
+
+
+def after_a_session(session: CurrentSession = ADMINS) -> str:  # type: ignore[assignment]
+    return "let in"
+
+
+@pytest.mark.parametrize("place", [without_depends, after_a_session], ids=lambda place: place.__name__)
+@pytest.mark.parametrize("put", [routed, included, mounted, on_a_socket, in_a_dependency], ids=lambda put: put.__name__)
+def test_a_guard_that_would_never_be_asked_fails_the_start_up(
+    app: FastAPI, sessions: Sessions, put: Any, place: Any
+) -> None:
+    """A parameter whose default is a guard, without `Depends`, is read from the query: everybody would be let in."""
+    issued = asyncio.run(sessions.start(tag="user-session", data={"userId": "ann", "role": "user"}))
+    put(app, place)
+    with pytest.raises(ConfigurationError, match="Depends"):
+        TestClient(app).__enter__()
+    served = TestClient(app, base_url="https://testserver")  # without a lifespan
+    assert [served.get(path, headers=bearer(issued)).status_code for path in ("/misplaced", "/me")] == [500, 500]

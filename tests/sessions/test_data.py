@@ -207,6 +207,14 @@ async def test_what_json_cannot_hold_is_invalid_data(sessions: Sessions, value: 
     assert (await sessions.verify(tag=TAG, token=issued.token)).data == ANN
 
 
+@pytest.mark.parametrize(
+    ("value", "why"), [(float("nan"), "a number .* NaN"), ("\ud800", "surrogate")], ids=["nan", "half"]
+)
+async def test_what_json_cannot_hold_is_named_without_showing_it(sessions: Sessions, value: Any, why: str) -> None:
+    with pytest.raises(InvalidData, match=why):
+        await sessions.start(tag=TAG, data={**ANN, "value": value})
+
+
 @pytest.mark.parametrize("data", [None, [], "text", 7, [("userId", "ann")], b"{}"])
 @pytest.mark.any_store
 async def test_data_that_is_no_dict_is_invalid(sessions: Sessions, data: Any) -> None:

@@ -307,10 +307,17 @@ async def test_a_forged_refresh_token_costs_no_store_call(sessions: Sessions, pa
 
 
 async def test_an_access_token_is_no_refresh_token_nor_the_reverse(sessions: Sessions, parent: IssuedSession) -> None:
-    with pytest.raises(InvalidToken):
+    with pytest.raises(InvalidToken, match="this is an access token: pass it to verify"):
         await sessions.refresh(tag=TAG, refresh_token=parent.token)
-    with pytest.raises(InvalidToken):
+    with pytest.raises(InvalidToken, match="this is a refresh token: pass it to refresh"):
         await sessions.verify(tag=TAG, token=parent.refresh_token)
+
+
+async def test_a_token_with_something_around_it_is_told_so(sessions: Sessions, parent: IssuedSession) -> None:
+    with pytest.raises(InvalidToken, match="nothing around it"):
+        await sessions.refresh(tag=TAG, refresh_token=f" {parent.refresh_token}")
+    with pytest.raises(InvalidToken, match="nothing around it"):
+        await sessions.verify(tag=TAG, token=f"{parent.token}\n")
 
 
 async def test_a_revoked_session_is_not_refreshed(sessions: Sessions, parent: IssuedSession) -> None:
