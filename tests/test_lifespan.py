@@ -18,7 +18,14 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
-from ductape_asgi import ConfigurationError, DuctapeMiddleware, Sessions, new_access_key, require_session
+from ductape_asgi import (
+    ConfigurationError,
+    DuctapeMiddleware,
+    Sessions,
+    StoreUnavailable,
+    new_access_key,
+    require_session,
+)
 from ductape_asgi.stores.memory import MemoryStore
 from ductape_asgi.stores.sqlite import SQLiteStore
 from tests.asgi_client import App, bearer, call
@@ -217,9 +224,9 @@ async def test_a_store_of_ones_own_that_fails_to_open_in_its_own_words_is_a_fail
 
     store.instead["open"] = refuse
     server = Server(DuctapeMiddleware(App(), sessions=sessions, tag=TAG))
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(server.run)
-        assert await server.tell("startup") == "startup.failed"
+    with pytest.raises(ExceptionGroup) as caught:
+        await fails(server)
+    assert caught.group_contains(StoreUnavailable, match=type(error).__name__)
     assert type(error).__name__ in server.sent[0]["message"]
     assert "secret" not in server.sent[0]["message"]
     assert server.returned
