@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import secrets
 from collections.abc import Callable, Generator, Iterator
@@ -33,8 +34,13 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     """Measure what adds to the coverage only: measured, all of Python takes two or three times as long.
 
     By itself pytest-cov stops its own measuring at ``no_cover``; in one of several workers, coverage has begun before.
+
+    And log as before: building a Litestar app has the root logger at INFO for good, which made some tests take five
+    times as long that came after.
     """
     stopped: list[Coverage] = []
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
     while _repeats(item) and (measuring := Coverage.current()) is not None:
         measuring.stop()
         stopped.append(measuring)
@@ -43,6 +49,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     finally:
         for measuring in reversed(stopped):
             measuring.start()
+        root.setLevel(level)
+        root.handlers[:] = handlers
 
 
 def _repeats(item: pytest.Item) -> bool:
