@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 
-from .errors import ConfigurationError, CsrfRejected
+from .errors import CsrfRejected
+from .policy import check_texts
 from .problems import Scope
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
@@ -25,12 +26,7 @@ def checked_origins(given: Sequence[str]) -> frozenset[str]:
     Raises:
         ConfigurationError: it is no list, or one of them is no origin.
     """
-    if isinstance(given, str) or not isinstance(given, Collection):
-        raise ConfigurationError(f"allowed_origins={given!r}: give a list; {_ORIGIN_RULE}")
-    for item in given:
-        if not isinstance(item, str) or not _ORIGIN.fullmatch(item):
-            raise ConfigurationError(f"allowed_origins: {item!r} will not do; {_ORIGIN_RULE}")
-    return frozenset(given)
+    return frozenset(check_texts(given, _ORIGIN, "allowed_origins", _ORIGIN_RULE))
 
 
 def is_unsafe(scope: Scope) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypedDict
 
@@ -14,7 +14,7 @@ from .csrf import checked_origins
 from .errors import ConfigurationError, DuctapeError
 from .identity import ANONYMOUS, is_ours
 from .models import Session
-from .policy import TagPolicy
+from .policy import TagPolicy, check_texts
 from .problems import OPTIONS_KEY, PATH_KEY, Scope
 from .sessions import Sessions
 from .streams import EventStream
@@ -126,7 +126,7 @@ def checked_options(
         sessions=sessions,
         tags=tags,
         required=required,
-        exempt=_checked(exempt, _EXEMPT, "exempt", _EXEMPT_RULE),
+        exempt=check_texts(exempt, _EXEMPT, "exempt", _EXEMPT_RULE),
         credentials=_credentials(credentials),
         allowed_origins=checked_origins(allowed_origins),
         auto_refresh=auto_refresh,
@@ -156,12 +156,3 @@ def _credentials(given: Sequence[Credential]) -> tuple[Credential, ...]:
         )
     # A browser sends cookies by itself; what somebody chose to send goes before.
     return tuple(sorted(given, key=lambda item: isinstance(item, Cookie)))
-
-
-def _checked(given: Sequence[str], pattern: re.Pattern[str], name: str, rule: str) -> tuple[str, ...]:
-    if isinstance(given, str) or not isinstance(given, Collection):
-        raise ConfigurationError(f"{name}={given!r}: give a list; {rule}")
-    for item in given:
-        if not isinstance(item, str) or not pattern.fullmatch(item):
-            raise ConfigurationError(f"{name}: {item!r} will not do; {rule}")
-    return tuple(given)

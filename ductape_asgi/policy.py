@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal
@@ -69,6 +69,20 @@ def check_tag(tag: object) -> str:
             f'tag={quoted(tag)} is not a session type: use letters, digits, ".", "_", "-", e.g. "user-session"'
         )
     return tag
+
+
+def check_texts(given: object, pattern: re.Pattern[str], name: str, rule: str) -> tuple[str, ...]:
+    """The texts of an option `name` that takes several, if each is as `rule` says.
+
+    Raises:
+        ConfigurationError: it is no list, or one of them does not match `pattern`.
+    """
+    if isinstance(given, str) or not isinstance(given, Collection):
+        raise ConfigurationError(f"{name}={given!r}: give a list; {rule}")
+    for item in given:
+        if not isinstance(item, str) or not pattern.fullmatch(item):
+            raise ConfigurationError(f"{name}: {item!r} will not do; {rule}")
+    return tuple(given)
 
 
 def dig(data: object, path: str) -> object:
